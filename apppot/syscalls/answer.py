@@ -1,0 +1,50 @@
+"""What a handler answers, when it is not the result itself.
+
+A handler returns an `int` (the supervisor did the call), `NATIVE`, a `Run` or a `RunHere`, or raises `OSError`.
+"""
+
+
+class _Native:
+    __slots__ = ()
+
+    def __repr__(self):
+        return "NATIVE"
+
+
+#: The call runs as it stands.
+NATIVE = _Native()
+
+
+class Run:
+    """The task makes the call itself, from the stub's gadget, with the arguments of `args` replaced.
+
+    `args` maps an argument's index (0 to 5) to an `int`, or to `bytes`, which are put in the task's argument slot in
+    the window exactly as they are, with a NUL behind them.
+    """
+
+    __slots__ = ("args",)
+
+    def __init__(self, args):
+        self.args = args
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.args!r})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.args == other.args
+
+    __hash__ = None
+
+
+class RunHere(Run):
+    """The same, made at the task's own call site: for calls Landlock does not mediate, or whose result holds names.
+
+    With `after`, the task stops at the end of the call, and `after(task, result) -> int` gives the result the guest
+    sees; it is called for failures too (`result` is then a negated errno), and may raise `OSError`.
+    """
+
+    __slots__ = ("after",)
+
+    def __init__(self, args, after=None):
+        self.args = args
+        self.after = after
