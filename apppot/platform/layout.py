@@ -1,0 +1,11 @@
+"""Where the stub and the window stand in every guest process; the same facts as stub/layout.h."""
+
+WINDOW_BASE = 0x7E8100000000
+STUB_BASE = 0x7E8200000000
+STUB_END = 0x7E8200001000          # of its text: system calls made below this address are the stub's own
+MAILBOX = 0x7E8200010000
+MAILBOX_SIZE = 0x4000
+
+GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the `syscall`
+GADGET_RETURN = GADGET + 2
+GADGET_END = GADGET + 0x23         # first byte after the gadget; test_layout.py reads it from the ELF

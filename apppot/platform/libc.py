@@ -1,0 +1,47 @@
+"""The few C functions that Python's os module lacks, through ctypes.
+
+They are called with the interpreter's lock held (PyDLL): none blocks, and handing the lock over would cost more than
+the calls do. Errors are OSError with the call's name.
+"""
+
+import ctypes
+import os
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_CHILD_SUBREAPER = 36
+
+SYS_PIDFD_OPEN = 434
+SYS_PIDFD_GETFD = 438
+
+PROCESS_VM_WRITEV = _libc.process_vm_writev
+PROCESS_VM_WRITEV.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong,
+                              ctypes.c_ulong]
+PROCESS_VM_WRITEV.restype = ctypes.c_ssize_t
+
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+
+
+def syscall(name, number, *args):
+    """The result of system call `number`; `name` is for the error."""
+    result = _syscall(ctypes.c_long(number), *[arg if isinstance(arg, bytes) else ctypes.c_long(arg) for arg in args])
+    if result == -1:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+    return result
+
+
+def prctl(option, *args):
+    return syscall("prctl", 157, option, *(args + (0,) * (4 - len(args))))
+
+
+def pidfd_open(pid):
+    return syscall("pidfd_open", SYS_PIDFD_OPEN, pid, 0)
+
+
+def pidfd_getfd(pidfd, fd):
+    """A duplicate of descriptor `fd` of the process behind `pidfd` (Linux 5.6)."""
+    return syscall("pidfd_getfd", SYS_PIDFD_GETFD, pidfd, fd, 0)

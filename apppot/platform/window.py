@@ -1,0 +1,91 @@
+"""The window: a file mapped read-only into every guest process, into which only the supervisor writes.
+
+It holds the seccomp programs the stub installs, areas for long argument vectors of scripts, and an argument slot for
+each task that makes translated calls. A slot starts with the save area from which the stub's gadget restores the
+registers; strings and structures follow.
+"""
+
+import mmap
+import os
+import struct
+
+from apppot.platform.layout import WINDOW_BASE
+
+SLOT_SIZE = 0x4000
+SAVE_AREA = 64
+SLOTS = 4096
+_PROGRAMS = 0x1000
+_PROGRAMS_SIZE = 0xF000
+_VECTORS = 0x100000
+VECTOR_SIZE = 0x400000             # a quarter of the usual stack limit (8 MiB) bounds argv and envp; 2 vectors
+VECTORS = 4
+_SLOTS_START = 0x2000000
+SIZE = _SLOTS_START + SLOTS * SLOT_SIZE
+
+_SAVE = struct.Struct("8Q")
+
+
+class Window:
+    """`path` is the file's host path; it lives as long as the machine's run directory."""
+
+    def __init__(self, path):
+        self.path = path
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, SIZE)
+            self._map = mmap.mmap(fd, SIZE)
+        finally:
+            os.close(fd)
+        self._free_slots = []
+        self._slots_made = 0
+        self._free_vectors = list(range(VECTORS))
+        self._programs_used = 0
+
+    # -- argument slots
+
+    def new_slot(self):
+        """Offset of a free slot, or None when every one is taken."""
+        if self._free_slots:
+            return self._free_slots.pop()
+        if self._slots_made == SLOTS:
+            return None
+        self._slots_made += 1
+        return _SLOTS_START + (self._slots_made - 1) * SLOT_SIZE
+
+    def free_slot(self, slot):
+        self._free_slots.append(slot)
+
+    def save(self, slot, *words):
+        """rdi rsi rdx r10 r8 r9 rbx rip: what the gadget restores."""
+        _SAVE.pack_into(self._map, slot, *words)
+
+    def saved(self, slot):
+        return _SAVE.unpack_from(self._map, slot)
+
+    def put(self, offset, data):
+        """Write `data` and a NUL at `offset`; its address in the guest."""
+        self._map[offset:offset + len(data) + 1] = data + b"\0"
+        return WINDOW_BASE + offset
+
+    # -- argument vectors of scripts and of sudo
+
+    def new_vector(self):
+        return _VECTORS + self._free_vectors.pop() * VECTOR_SIZE if self._free_vectors else None
+
+    def free_vector(self, vector):
+        self._free_vectors.append((vector - _VECTORS) // VECTOR_SIZE)
+
+    # -- seccomp programs
+
+    def put_program(self, instructions):
+        """Store a classic BPF program (8 bytes an instruction) and its struct sock_fprog; the latter's address."""
+        offset = _PROGRAMS + self._programs_used
+        if self._programs_used + len(instructions) + 16 > _PROGRAMS_SIZE:
+            raise ValueError("seccomp programs exceed their place in the window")
+        self._programs_used += (len(instructions) + 16 + 15) & ~15
+        header = struct.pack("HxxxxxxQ", len(instructions) // 8, WINDOW_BASE + offset + 16)
+        self._map[offset:offset + 16 + len(instructions)] = header + instructions
+        return WINDOW_BASE + offset
+
+    def close(self):
+        self._map.close()

@@ -1,0 +1,9 @@
+/* Fixed addresses shared with apppot/platform/layout.py (a test compares the two).
+ *
+ * The stub and the window stand above everything a program maps by itself (a non-PIE program, ELF_ET_DYN_BASE, Go's
+ * arenas, the sanitizers' shadows) and below the lowest place where the kernel lets mmap_base fall with full ASLR.
+ * brk starts after the stub's last segment, so the window lies below the stub. */
+#define WINDOW_BASE 0x7e8100000000
+#define STUB_BASE   0x7e8200000000
+#define MAILBOX     0x7e8200010000
+#define MAILBOX_SIZE 0x4000
