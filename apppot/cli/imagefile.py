@@ -1,0 +1,108 @@
+"""What `--image` names: the default rule, COW:IMAGE, and errors that say which format a file is."""
+
+import os
+import stat
+
+from apppot.errors import AppPotError
+
+HOST_ROOT = b"/"
+DEFAULT_FILE = b"apppot.img"
+
+# (offset, magic bytes, what such a file is); docs of the formats: e2fsprogs, squashfs-tools, SIF, UML's cow.h
+_MAGIC = (
+    (0x438, b"\x53\xef", "an ext2/3/4 image"),
+    (0, b"hsqs", "a squashfs image"),
+    (32, b"SIF_MAGIC", "a SIF image"),
+    (0, b"OOOM", "a User-Mode Linux COW file"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\xfd7zXZ\0", "an xz archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (0, b"QFI\xfb", "a qcow2 disk image"),
+    (510, b"\x55\xaa", "a disk image with partitions"),
+)
+
+
+def choose(given, environ, cwd):
+    """Return (image, cow or None), absolute bytes. given: what --image said, or None."""
+    if given is not None:
+        return _existing(given, "--image", cwd)
+    from_environment = environ.get(b"APPPOT_IMAGE")
+    if from_environment:
+        return _existing(from_environment, "$APPPOT_IMAGE", cwd)
+    local = os.path.join(cwd, DEFAULT_FILE)
+    if os.path.lexists(local):
+        return _existing(local, "./apppot.img", cwd)
+    return HOST_ROOT, None
+
+
+def _existing(text, source, cwd):
+    cow, image = split(text, lambda path: os.path.lexists(os.path.join(cwd, path)))
+    image = os.path.normpath(os.path.join(cwd, image))
+    check_image(image, source)
+    return image, os.path.normpath(os.path.join(cwd, cow)) if cow else None
+
+
+def split(text, exists):
+    """Return (cow or None, image) of IMAGE, COW:IMAGE or COW,IMAGE; a name that exists as it stands is an image."""
+    if exists(text):
+        return None, text
+    places = [at for at, byte in enumerate(text) if byte in b",:" and 0 < at < len(text) - 1]
+    for at in places:
+        if exists(text[at + 1:]):
+            return text[:at], text[at + 1:]
+    if places:
+        return text[:places[0]], text[places[0] + 1:]
+    return None, text
+
+
+def check_image(image, source):
+    """Raise AppPotError unless image is a directory that this version can start."""
+    name = os.fsdecode(image)
+    try:
+        mode = os.stat(image).st_mode
+    except OSError as error:
+        raise AppPotError(f"image {name} (from {source}): {error.strerror}; name a directory that holds a root tree, "
+                          "or leave the image out to use the host's own root") from None
+    if not stat.S_ISDIR(mode):
+        raise AppPotError(f"image {name} (from {source}) is {_kind(image, mode)}; this version starts directories "
+                          "that hold a root tree: unpack it into one and name that")
+    if not os.access(image, os.R_OK | os.X_OK):
+        raise AppPotError(f"image {name} (from {source}): permission denied; its directory must be readable and "
+                          "searchable by you")
+    if os.path.exists(os.path.join(image, b"oci-layout")):
+        raise AppPotError(f"image {name} (from {source}) is an OCI layout; this version starts directories that hold "
+                          "a root tree: unpack it into one and name that")
+
+
+def check_cow(cow, source):
+    """Raise AppPotError unless the COW directory is there, or can be made, and can be written."""
+    name = os.fsdecode(cow)
+    if os.path.isdir(cow):
+        writable = cow
+    elif os.path.lexists(cow):
+        mode = os.stat(cow, follow_symlinks=False).st_mode
+        raise AppPotError(f"COW {name} (from {source}) is {_kind(cow, mode)}; this version keeps changes in a "
+                          "directory: name one, it is made when it is not there")
+    else:
+        writable = os.path.dirname(cow)
+        if not os.path.isdir(writable):
+            raise AppPotError(f"COW {name} (from {source}): the directory {os.fsdecode(writable)} does not exist; "
+                              "make it first")
+    if not os.access(writable, os.W_OK | os.X_OK):
+        raise AppPotError(f"COW {name} (from {source}): {os.fsdecode(writable)} is not writable for you; name a "
+                          "directory that is")
+
+
+def _kind(path, mode):
+    if not stat.S_ISREG(mode):
+        return "neither a file nor a directory" if not stat.S_ISLNK(mode) else "a symbolic link that leads nowhere"
+    try:
+        with open(path, "rb") as file:
+            head = file.read(2048)
+    except OSError as error:
+        return f"a file that can't be read ({error.strerror})"
+    for offset, magic, kind in _MAGIC:
+        if head.startswith(magic, offset):
+            return kind
+    return "a file of no image format that AppPot knows"

@@ -1,0 +1,53 @@
+"""apppot COMMAND: finds the command's module and hands over; nothing else is imported."""
+
+import sys
+
+from apppot.cli import report
+from apppot.cli.options import Option, UsageError, help_text, parse
+
+PROGRAM = "apppot"
+
+# name → (module, one line of help); each module has main(argv) → exit status
+COMMANDS = {
+    "start": ("apppot.cli.start", "run a program in a machine; the same as apppot-start"),
+    "doctor": ("apppot.cli.doctor", "tell whether this host can run machines, and what to do if not"),
+}
+OPTIONS = [
+    Option("--version", "-V", help="Print the version and end."),
+    Option("--help", "-h", help="Print this text and end."),
+]
+USAGE = f"{PROGRAM} COMMAND [ARGS...]"
+SUMMARY = "Run programs inside a root tree as an ordinary user, with copy-on-write."
+
+
+def listing():
+    lines = ["Commands:"] + [f"  {name:<24}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(lines) + f"\n\n{PROGRAM} COMMAND --help tells more.\n"
+
+
+def dispatch(argv):
+    chosen, _, words = parse(OPTIONS, argv)
+    if chosen["help"]:
+        sys.stdout.write(help_text(USAGE, SUMMARY, [("Options", OPTIONS)], listing()))
+        return 0
+    if chosen["version"]:
+        from apppot import __version__
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    if not words:
+        raise UsageError(f"which command? There are: {', '.join(COMMANDS)}")
+    if words[0] not in COMMANDS:
+        from difflib import get_close_matches
+        near = get_close_matches(words[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"unknown command {words[0]!r}; {hint}There are: {', '.join(COMMANDS)}")
+    from importlib import import_module
+    return import_module(COMMANDS[words[0]][0]).main(words[1:])
+
+
+def main(argv=None):
+    return report.guard(PROGRAM, dispatch, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

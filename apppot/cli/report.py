@@ -1,0 +1,43 @@
+"""Where messages go: one line each on standard error, under the command's name."""
+
+import os
+import sys
+
+from apppot.errors import STATUS_FAILED, AppPotError
+
+
+def say(program, message):
+    line = f"{program}: {message}\n"
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):       # closed or full: the exit status still tells
+        pass
+
+
+def guard(program, function, *arguments):
+    """Return function's exit status; turn what goes wrong into one line and a status."""
+    try:
+        status = function(*arguments)
+        sys.stdout.flush()
+        return status
+    except AppPotError as error:
+        say(program, error.message)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # nobody reads: spare the interpreter's own complaint
+        return 141
+    except OSError as error:
+        if os.environ.get("APPPOT_DEBUG"):
+            raise
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        say(program, f"{where}{error.strerror or error}")
+        return STATUS_FAILED
+    except Exception as error:
+        if os.environ.get("APPPOT_DEBUG"):
+            raise
+        say(program, f"internal error: {type(error).__name__}: {error}; "
+                     "set APPPOT_DEBUG=1 for the place, and please report it")
+        return STATUS_FAILED

@@ -1,0 +1,197 @@
+"""apppot-start: run a program in a machine. DESIGN of the options: docs/man/apppot-start.1."""
+
+import os
+import sys
+
+from apppot import __version__
+from apppot.cli import imagefile, report, values
+from apppot.cli.options import Option, UsageError, help_text, parse
+from apppot.errors import AppPotError
+from apppot.machine import ISOLATIONS, NETWORKS, Bind, Machine, run
+
+PROGRAM = "apppot-start"
+CHANGES_FILE = b"apppot-changes.tar.gz"
+
+IMAGE = [
+    Option("--image", "--apppot", metavar="PATH", convert=values.path,
+           help="Directory that holds the root tree to start, or COW:IMAGE (COW,IMAGE) to keep the changes in the "
+                "directory COW. Default: $APPPOT_IMAGE, else ./apppot.img, else the host's own root. The image itself "
+                "is never written."),
+    Option("--cow", metavar="DIR", convert=values.path,
+           help="Keep what the run changes in DIR and start from what is there. Without it, changes are thrown away."),
+    Option("--discard", help="Throw the changes away at the end, without telling how to keep them."),
+    Option("--changes", "--merge", metavar="FILE", convert=values.path, repeat=True,
+           help="Merge an archive of changes; not supported in this version: the run is refused."),
+]
+INSIDE = [
+    Option("--bind", metavar="HOST[:GUEST[:ro]]", convert=values.bind, repeat=True,
+           help="Show the file or directory HOST at GUEST (default: at the same path), read-only with :ro. "
+                "Repeatable."),
+    Option("--root", help="Start as virtual root: uid 0 inside, no more rights on the host."),
+    Option("--user", metavar="NAME", convert=values.name, help="Start as the guest's user NAME."),
+    Option("--env", metavar="K=V", convert=values.assignment, repeat=True,
+           help="Set a variable in the guest; K alone passes the caller's value on. Repeatable."),
+    Option("--clean-env", help="Pass nothing else of the caller's environment on."),
+    Option("--workdir", metavar="DIR", convert=values.absolute,
+           help="Guest directory to start in. Default: /home/user/job, where the current directory is seen."),
+    Option("--hostname", metavar="NAME", convert=values.name, help="Host name that the guest sees."),
+    Option("--id", "--umid", metavar="NAME", convert=values.name, help="Name of the machine."),
+]
+LIMITS = [
+    Option("--mem", metavar="NUM[M|G]", convert=values.size,
+           help="Memory limit of the whole machine; a bare number counts MiB. Default: $APPPOT_MEM, else none."),
+    Option("--cpus", metavar="N", convert=values.count, help="Use at most N processors."),
+    Option("--timeout", metavar="T", convert=values.duration,
+           help="End the machine after T: 90 (seconds), 10m, 2h or HH:MM:SS."),
+    Option("--network", metavar="host|none", convert=values.one_of(*NETWORKS),
+           help="The host's network (default) or none."),
+    Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
+           help="standard (default): the kernel's Landlock confines the guest. strict: every traced call is mediated "
+                "too. none: start even where the kernel has no Landlock, with translation only."),
+]
+REPORTS = [
+    Option("--trace", metavar="[FILE]", convert=values.path,
+           help="Log the intercepted calls to FILE, else to standard error."),
+    Option("--stats", help="Print a summary of the intercepted calls at the end."),
+    Option("--verbose", "-v", repeat=True, help="Say more; repeatable."),
+    Option("--quiet", "-q", help="No warnings."),
+    Option("--version", "-V", help="Print the version and end."),
+    Option("--help", "-h", help="Print this text and end."),
+]
+OLD = [
+    Option("--extra", "-X", metavar="ARGS", help="Accepted and ignored: no kernel is started any more.",
+           repeat=True),
+    Option("--slirp", metavar="PATH", help="Accepted and ignored."),
+    Option("--kernel", "--linux", "--uml", metavar="PATH", help="Accepted and ignored."),
+]
+GROUPS = [("Image", IMAGE), ("Inside", INSIDE), ("Limits", LIMITS), ("Messages", REPORTS),
+          ("Options of older versions", OLD)]
+OPTIONS = [option for _, options in GROUPS for option in options]
+
+USAGE = f"{PROGRAM} [options] [PROG ARGS...]"
+SUMMARY = ("Run PROG in a machine: a root tree under a copy-on-write layer, seen by PROG as its whole file system. "
+           "Options end at the first word that is none.")
+FOOTER = """\
+What runs, the first that exists: PROG ARGS; ./apppot-run in the current
+directory; /home/user/apppot-autorun in the image; a shell.
+
+Exit status: the program's own (128+N when signal N ended it); 2 wrong usage,
+125 AppPot failed, 126 the program can't be executed, 127 it was not found.
+"""
+
+
+def warnings_of(given, cwd):
+    """Lines that tell what was given and has no effect."""
+    old = {name for option in OLD for name in option.names}
+    ignored = list(dict.fromkeys(name for name in given if name in old))
+    if ignored:
+        yield f"{', '.join(ignored)} ignored: AppPot starts no kernel of its own any more; leave it out"
+    if os.path.exists(os.path.join(cwd, CHANGES_FILE)):
+        yield (f"{os.fsdecode(CHANGES_FILE)} in the current directory is not merged: this version can't merge "
+               "changes; unpack it into the COW's image if you need it")
+
+
+def machine_from(chosen, command, environ, cwd):
+    """The Machine that the parsed options describe. environ and cwd are bytes."""
+    if chosen["quiet"] and chosen["verbose"]:
+        raise UsageError("--quiet and --verbose exclude each other")
+    if chosen["root"] and chosen["user"] not in (None, "root"):
+        raise UsageError(f"--root and --user {chosen['user']} exclude each other")
+    for archive in chosen["changes"]:
+        if not os.path.exists(os.path.join(cwd, archive)):
+            raise AppPotError(f"--changes {os.fsdecode(archive)}: no such file; name an existing archive of changes")
+        raise UsageError(f"--changes {os.fsdecode(archive)}: merging changes is not supported in this version; "
+                         "leave the option out")
+
+    image, cow = imagefile.choose(chosen["image"], environ, cwd)
+    source = "--image"
+    if chosen["cow"] is not None:
+        if cow is not None:
+            raise UsageError(f"--cow and the COW {os.fsdecode(cow)} before the image's name exclude each other")
+        cow, source = os.path.normpath(os.path.join(cwd, chosen["cow"])), "--cow"
+    if cow is not None:
+        if chosen["discard"]:
+            raise UsageError(f"--discard and the COW {os.fsdecode(cow)} exclude each other")
+        imagefile.check_cow(cow, source)
+
+    return Machine(
+        image=image, lowers=[image], cow=cow, discard=chosen["discard"],
+        mem=memory(chosen["mem"], environ), cpus=chosen["cpus"], timeout=chosen["timeout"],
+        name=chosen["id"], binds=[existing_bind(*bind) for bind in chosen["bind"]],
+        root=chosen["root"] or chosen["user"] == "root",
+        user=None if chosen["user"] == "root" else chosen["user"],
+        env=environment(chosen["env"], environ), clean_env=chosen["clean_env"],
+        workdir=chosen["workdir"], hostname=chosen["hostname"],
+        network=chosen["network"] or "host", isolation=chosen["isolation"] or "standard",
+        trace=trace_file(chosen["trace"], cwd), stats=chosen["stats"],
+        verbose=chosen["verbose"], quiet=chosen["quiet"],
+        job_dir=cwd, command=[os.fsencode(word) for word in command] or None)
+
+
+def memory(given, environ):
+    if given is not None or not environ.get(b"APPPOT_MEM"):
+        return given
+    try:
+        return values.size(os.fsdecode(environ[b"APPPOT_MEM"]))
+    except ValueError as error:
+        raise UsageError(f"$APPPOT_MEM: {error}") from None
+
+
+def existing_bind(host, guest, read_only):
+    try:
+        os.stat(host)
+    except OSError as error:
+        raise AppPotError(f"--bind {os.fsdecode(host)}: {error.strerror}; the host's side must be there before the "
+                          "start") from None
+    if guest == b"/":
+        raise UsageError("--bind: nothing can be put on / itself; name the directory with --image")
+    return Bind(host, guest, read_only)
+
+
+def environment(assignments, environ):
+    """The variables that --env sets; K alone takes the caller's value, if there is one."""
+    chosen = {}
+    for key, value in assignments:
+        if value is None:
+            value = environ.get(key)
+        if value is not None:
+            chosen[key] = value
+    return chosen
+
+
+def trace_file(given, cwd):
+    if given is None or given is True:
+        return b"-" if given else None
+    if given == b"-":
+        return given
+    path = os.path.join(cwd, given)
+    if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK):
+        raise AppPotError(f"--trace {os.fsdecode(given)}: can't be written; name a file in a directory of yours")
+    return path
+
+
+def start(argv):
+    chosen, given, command = parse(OPTIONS, argv)
+    if chosen["help"]:
+        sys.stdout.write(help_text(USAGE, SUMMARY, GROUPS, FOOTER))
+        return 0
+    if chosen["version"]:
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    try:
+        cwd = os.getcwdb()
+    except OSError as error:
+        raise AppPotError(f"the current directory: {error.strerror}; change to one that exists") from None
+    machine = machine_from(chosen, command, os.environb, cwd)
+    if not machine.quiet:
+        for line in warnings_of(given, cwd):
+            report.say(PROGRAM, line)
+    return run(machine)
+
+
+def main(argv=None):
+    return report.guard(PROGRAM, start, sys.argv[1:] if argv is None else argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""A machine: what one run consists of (data), and run(), which starts it.
+
+Imported at every start: nothing is imported here that a start may not need.
+"""
+
+import os
+
+from apppot.errors import STATUS_NOT_EXECUTABLE, AppPotError
+
+JOB = b"/home/user/job"                     # where the job directory is seen in the guest
+JOB_SCRIPT = JOB + b"/apppot-run"
+IMAGE_SCRIPT = b"/home/user/apppot-autorun"
+SHELLS = (b"/bin/bash", b"/bin/sh")
+
+NETWORKS = ("host", "none")
+ISOLATIONS = ("standard", "strict", "none")
+
+
+class Bind:
+    """A hostfs mount: the host's file or directory `host`, seen at `guest`. Both are absolute bytes."""
+
+    __slots__ = ("host", "guest", "read_only")
+
+    def __init__(self, host, guest, read_only=False):
+        self.host = host
+        self.guest = guest
+        self.read_only = read_only
+
+    def __iter__(self):
+        return iter((self.host, self.guest, self.read_only))
+
+    def __eq__(self, other):
+        return isinstance(other, Bind) and tuple(self) == tuple(other)
+
+    def __repr__(self):
+        return f"Bind{tuple(self)!r}"
+
+
+class Machine:
+    """Everything that was said about a run, with nothing decided that needs the image.
+
+    Paths, arguments and environment are bytes; host paths are absolute. Words from a fixed list and names are str.
+    """
+
+    __slots__ = (
+        "image",        # host directory of the image; b"/" is the host's own root
+        "lowers",       # read-only layers, topmost first; the last one is the image
+        "cow",          # host directory that keeps the copy-on-write layer; None: thrown away after the run
+        "discard",      # True: the caller asked to throw it away, so don't tell how to keep it
+        "changes",      # archives of changes to merge at start
+        "mem",          # limits: bytes,
+        "cpus",         #   processors,
+        "timeout",      #   seconds; None is no limit
+        "name",         # None: the supervisor makes one
+        "binds",        # list of Bind, in the order they were given
+        "root",         # True: start as virtual root
+        "user",         # name of another guest user to start as, or None
+        "env",          # dict of variables set on the command line, bytes to bytes
+        "clean_env",    # True: of the caller's environment nothing is passed on
+        "workdir",      # guest directory to start in; None is JOB
+        "hostname",     # what the guest sees; None is the host's own
+        "network",      # one of NETWORKS
+        "isolation",    # one of ISOLATIONS
+        "trace",        # None, b"-" for standard error, or the host file the log is written to
+        "stats",        # True: a summary of intercepted calls at the end
+        "verbose",      # 0, 1, 2...
+        "quiet",        # True: no warnings
+        "job_dir",      # host directory seen at JOB
+        "command",      # program and arguments; None: what_runs() decides
+    )
+
+    def __init__(self, image=b"/", **given):
+        self.image = image
+        self.lowers = [image]
+        self.cow = None
+        self.discard = False
+        self.changes = []
+        self.mem = None
+        self.cpus = None
+        self.timeout = None
+        self.name = None
+        self.binds = []
+        self.root = False
+        self.user = None
+        self.env = {}
+        self.clean_env = False
+        self.workdir = None
+        self.hostname = None
+        self.network = "host"
+        self.isolation = "standard"
+        self.trace = None
+        self.stats = False
+        self.verbose = 0
+        self.quiet = False
+        self.job_dir = os.getcwdb()
+        self.command = None
+        for name, value in given.items():
+            setattr(self, name, value)
+
+    def __repr__(self):
+        return "Machine(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__) + ")"
+
+
+def what_runs(machine, exists, shell=None):
+    """The program and arguments of the machine's first task.
+
+    exists(guest path) says whether the machine has a file there; shell is what the user's passwd entry names.
+    """
+    if machine.command:
+        return list(machine.command)
+    for script in (JOB_SCRIPT, IMAGE_SCRIPT):
+        if exists(script):
+            return [script]
+    for candidate in (shell, *SHELLS):
+        if candidate and exists(candidate):
+            return [candidate]
+    raise AppPotError(f"{os.fsdecode(machine.image)}: the image has no shell; name the program to run",
+                      STATUS_NOT_EXECUTABLE)
+
+
+def run(machine):
+    """Run the machine to its end and return the exit status of the guest's command."""
+    architecture = os.uname().machine
+    if architecture != "x86_64":
+        raise AppPotError(f"this host is {architecture}; this version of AppPot runs on x86_64 Linux only")
+    from apppot.kernel.supervisor import Supervisor
+    return Supervisor(machine).run()
