@@ -1,0 +1,74 @@
+"""apppot doctor: can this host run machines, and what to do if not."""
+
+import sys
+
+from apppot.cli import report
+from apppot.cli.options import Option, help_text, parse, without_arguments
+from apppot.errors import STATUS_FAILED
+
+PROGRAM = "apppot doctor"
+OPTIONS = [
+    Option("--json", help="Print the findings as JSON."),
+    Option("--help", "-h", help="Print this text and end."),
+]
+USAGE = f"{PROGRAM} [--json]"
+SUMMARY = "Try what AppPot needs of this host and print a line each: ok, degraded or missing, with the remedy."
+FOOTER = """\
+Exit status: 0 machines can run here, 125 they can't, 2 wrong usage.
+"""
+COLOURS = {"ok": "green", "degraded": "yellow", "missing": "red"}
+
+
+def print_json(findings, possible):
+    import json
+    json.dump({"can_run": possible, "findings": [finding.as_dict() for finding in findings]}, sys.stdout, indent=2)
+    print()
+
+
+def print_plain(findings):
+    for finding in findings:
+        print(f"{finding.state:<9} {finding.name}: {finding.detail}")
+        if finding.remedy:
+            print(f"          remedy: {finding.remedy}")
+
+
+def print_table(findings):
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "what", "found, and the remedy"):
+        table.add_column(title)
+    for finding in findings:
+        found = Text(finding.detail)
+        if finding.remedy:
+            found.append(f"\n{finding.remedy}", style="italic")
+        table.add_row(Text(finding.state, style=COLOURS[finding.state]), Text(finding.name), found)
+    Console().print(table)
+
+
+def doctor(argv):
+    chosen, _, words = parse(OPTIONS, argv)
+    if chosen["help"]:
+        sys.stdout.write(help_text(USAGE, SUMMARY, [("Options", OPTIONS)], FOOTER))
+        return 0
+    without_arguments(words)
+    from apppot.platform import probes
+    findings = probes.examine()
+    possible = probes.can_run(findings)
+    if chosen["json"]:
+        print_json(findings, possible)
+        return 0 if possible else STATUS_FAILED
+    if sys.stdout.isatty():
+        try:
+            print_table(findings)
+        except ImportError:
+            print_plain(findings)
+    else:
+        print_plain(findings)
+    print("machines can run on this host" if possible else "machines can't run on this host")
+    return 0 if possible else STATUS_FAILED
+
+
+def main(argv=None):
+    return report.guard(PROGRAM, doctor, sys.argv[1:] if argv is None else argv)
