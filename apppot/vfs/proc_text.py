@@ -4,43 +4,13 @@
 `hidden` are host paths whose mappings the guest shall not see: the stub and the window.
 """
 
-import re
-from collections.abc import Callable, Collection, Iterable
-from typing import Protocol
-
-Translator = Callable[[bytes], bytes | None]
-
 DELETED = b" (deleted)"
 UNREACHABLE = b"(unreachable)"
 
 
-class Mounted(Protocol):
-    """A mount as the mount tables show it."""
-
-    path: bytes  # guest path of the mount point
-    fstype: bytes
-    source: bytes
-    options: bytes  # "rw" or "ro" first, comma separated
-
-
-class Credentials(Protocol):
-    """The ids of a process. `virtual`: they are not the host's own."""
-
-    ruid: int
-    euid: int
-    suid: int
-    fsuid: int
-    rgid: int
-    egid: int
-    sgid: int
-    fsgid: int
-    groups: Iterable[int]
-    virtual: bool
-
-
 # --- names of files ---------------------------------------------------------------------------------------------------
 
-def link(text: bytes, guest: Translator) -> bytes:
+def link(text, guest):
     """The text of a magic link: a path gets its guest name; `pipe:[1]`, `anon_inode:…`, `/memfd:…` stay."""
     if not text.startswith(b"/") or text.startswith(b"/memfd:"):
         return text
@@ -52,70 +22,82 @@ def link(text: bytes, guest: Translator) -> bytes:
     return name + (DELETED if deleted else b"")
 
 
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
-_MAPPING = re.compile(rb"^([0-9a-f]+-[0-9a-f]+ \S{4} [0-9a-f]+ \S+ \d+)( +)(/.*)?")
-
-
-def unescape(name: bytes) -> bytes:
+def unescape(name):
     """Undo the kernel's `\\040` for characters that would break a line."""
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), name)
+    first, *rest = name.split(b"\\")
+    return first + b"".join(bytes([int(part[:3], 8)]) + part[3:] for part in rest)
 
 
-def escape(name: bytes, characters: bytes = b" \t\n\\") -> bytes:
+def escape(name, characters=b"\\ \t\n"):
     """The kernel's mangling of a name in a line of fields."""
-    for character in b"\\" + characters.replace(b"\\", b"") if b"\\" in characters else characters:
+    for character in characters:  # the backslash first
         name = name.replace(bytes([character]), b"\\%03o" % character)
     return name
 
 
-def _plain(path: bytes) -> bytes:
+def _lines(text):
+    """The lines with their ends. (A name may hold the other characters that splitlines() takes for one.)"""
+    return [line + b"\n" for line in text.split(b"\n")[:-1]]
+
+
+def _plain(path):
     return path[: -len(DELETED)] if path.endswith(DELETED) else path
 
 
-def maps(text: bytes, guest: Translator, hidden: Collection[bytes] = ()) -> bytes:
+def _mapping(line):
+    """(fields, name) of the head line of a mapping in `maps` and `smaps`, None for other lines.
+
+    The fields keep their blanks: the kernel pads the name to a column, whatever stands before it.
+    """
+    words = line.split(None, 5)
+    if len(words) < 5 or b"-" not in words[0] or words[0].endswith(b":"):
+        return None
+    name = words[5].rstrip(b"\n") if len(words) == 6 else b""
+    return line[: len(line.rstrip(b"\n")) - len(name)] if name else line, name
+
+
+def maps(text, guest, hidden=()):
     """`maps`, and also `smaps`, `smaps_rollup`: the lines of a mapping follow its head line."""
     lines = []
     show = True
-    for line in text.splitlines(keepends=True):
-        match = _MAPPING.match(line)
-        if match:
-            path = unescape(match[3] or b"")
+    for line in _lines(text):
+        mapping = _mapping(line)
+        if mapping:
+            fields, name = mapping
+            # In this file only line ends are escaped, and a backslash stands for itself.
+            path = name.replace(b"\\012", b"\n")
             show = _plain(path) not in hidden
-            if path:
-                # The kernel pads the name to a column, whatever stands before it.
-                line = match[1] + match[2] + escape(link(path, guest), b"\n") + b"\n"
+            if path.startswith(b"/"):
+                line = fields + link(path, guest).replace(b"\n", b"\\012") + b"\n"
         if show:
             lines.append(line)
     return b"".join(lines)
 
 
-_NUMA_FILE = re.compile(rb"(?<= )file=(\S*)")
-
-
-def numa_maps(text: bytes, guest: Translator, hidden: Collection[bytes] = ()) -> bytes:
+def numa_maps(text, guest, hidden=()):
     """`numa_maps`: `7f00 default file=/usr/lib/x mapped=1 N0=1`, blanks in names written as \\040."""
     lines = []
-    for line in text.splitlines(keepends=True):
-        match = _NUMA_FILE.search(line)
-        if match:
-            path = unescape(match[1])
+    for line in _lines(text):
+        before, mark, after = line.partition(b" file=")
+        if mark:
+            name, blank, after = after.partition(b" ") if b" " in after else (after.rstrip(b"\n"), b"", b"\n")
+            path = unescape(name)
             if _plain(path) in hidden:
                 continue
-            name = escape(link(path, guest), b" \t\n=")
-            line = line[: match.start(1)] + name + line[match.end(1):]
+            line = before + mark + escape(link(path, guest), b"\\ \t\n=") + blank + after
         lines.append(line)
     return b"".join(lines)
 
 
 # --- mounts -----------------------------------------------------------------------------------------------------------
 
-def mounts(mounted: Iterable[Mounted]) -> bytes:
+def mounts(mounted):
     """`mounts`, in the form of fstab(5)."""
     return b"".join(b"%s %s %s %s 0 0\n" % (escape(mount.source), escape(mount.path), mount.fstype, mount.options)
                     for mount in mounted)
 
 
-def mountstats(mounted: Iterable[Mounted]) -> bytes:
+def mountstats(mounted):
     return b"".join(b"device %s mounted on %s with fstype %s\n" % (escape(mount.source), escape(mount.path), mount.fstype)
                     for mount in mounted)
 
@@ -123,9 +105,9 @@ def mountstats(mounted: Iterable[Mounted]) -> bytes:
 FIRST_MOUNT_ID = 21
 
 
-def mountinfo(mounted: Iterable[Mounted], device: Callable[[bytes], int] = lambda path: 0) -> bytes:
+def mountinfo(mounted, device=lambda path: 0):
     """`mountinfo`; `device(guest path)` is the st_dev of what is mounted there."""
-    known: dict[bytes, int] = {}
+    known = {}
     lines = []
     for number, mount in enumerate(mounted, FIRST_MOUNT_ID):
         above = mount.path
@@ -149,19 +131,18 @@ def mountinfo(mounted: Iterable[Mounted], device: Callable[[bytes], int] = lambd
 ALL_CAPABILITIES = (1 << 41) - 1  # CAP_CHECKPOINT_RESTORE is the last one; kernels without it show fewer
 
 
-def status(text: bytes, credentials: Credentials | None, stopped: bool = False, own_filters: int = 1,
-           capabilities: int = ALL_CAPABILITIES) -> bytes:
+def status(text, credentials, stopped=False, own_filters=1, capabilities=ALL_CAPABILITIES):
     """`status` without the traces of the supervisor: its ptrace, its seccomp filters, the host's ids.
 
     own_filters: how many seccomp filters the supervisor has put on the task; the guest's own ones stay visible.
     """
-    fields: dict[bytes, bytes] = {b"TracerPid": b"0", b"NoNewPrivs": b"0"}
-    theirs = re.search(rb"^Seccomp_filters:\t(\d+)", text, re.M)
-    left = max(0, int(theirs[1]) - own_filters) if theirs else 0
+    fields = {b"TracerPid": b"0", b"NoNewPrivs": b"0"}
+    host = {name: value.strip() for name, _, value in (line.partition(b":") for line in _lines(text))}
+    left = max(0, int(host.get(b"Seccomp_filters", b"0")) - own_filters)
     fields[b"Seccomp_filters"] = b"%d" % left
     if not left:
         fields[b"Seccomp"] = b"0"
-    if re.search(rb"^State:\tt ", text, re.M):
+    if host.get(b"State", b"").startswith(b"t"):
         fields[b"State"] = b"T (stopped)" if stopped else b"R (running)"
     if credentials is not None and credentials.virtual:
         who = credentials
@@ -173,18 +154,18 @@ def status(text: bytes, credentials: Credentials | None, stopped: bool = False, 
         fields |= {b"CapInh": b"%016x" % 0, b"CapPrm": b"%016x" % permitted, b"CapEff": b"%016x" % effective,
                    b"CapBnd": b"%016x" % capabilities, b"CapAmb": b"%016x" % 0}
     lines = []
-    for line in text.splitlines(keepends=True):
+    for line in _lines(text):
         name = line.partition(b":")[0]
         lines.append(b"%s:\t%s\n" % (name, fields[name]) if name in fields else line)
     return b"".join(lines)
 
 
-def stat_state(text: bytes) -> bytes:
+def stat_state(text):
     """The state letter in `stat`; the command name before it may hold blanks and parentheses."""
     return text.rpartition(b") ")[2][:1]
 
 
-def stopped_stat(text: bytes) -> bytes:
+def stopped_stat(text):
     """`stat` of a task that job control has stopped: the host shows a tracing stop instead."""
     head, mark, tail = text.rpartition(b") ")
     return head + mark + b"T" + tail[1:] if tail[:1] == b"t" else text
