@@ -1,0 +1,161 @@
+"""The seccomp filters, as classic BPF made from the table of system calls.
+
+A filter looks at the architecture, then at the number by binary search, and lets native calls go without looking at
+anything else: so the kernel (5.11 on) knows from its cache of constant answers that it need not run the filter for
+them. Only then come arguments and the instruction pointer.
+"""
+
+import struct
+
+from apppot.syscalls.table import (
+    DENIED, HAS, IDENTITY, IS, IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STUB, TRACED,
+)
+
+AUDIT_ARCH_X86_64 = 0xC000003E
+X32_BIT = 0x40000000
+ENOSYS = 38
+
+# linux/seccomp.h
+RET_ERRNO = 0x00050000
+RET_TRACE = 0x7FF00000
+RET_ALLOW = 0x7FFF0000
+
+# struct seccomp_data; the machine is little-endian
+NUMBER = 0
+ARCH = 4
+POINTER = 8
+ARGUMENTS = 16
+
+# linux/bpf_common.h
+LOAD = 0x20
+JUMP = 0x05
+JUMP_EQUAL = 0x15
+JUMP_GREATER = 0x25
+JUMP_AT_LEAST = 0x35
+JUMP_BITS = 0x45
+RETURN = 0x06
+
+MAX_SHORT_JUMP = 255
+MAX_INSTRUCTIONS = 4096
+
+
+def base_filter(stub_start, stub_end, network="host"):
+    """The filter of every task, an array of `struct sock_filter`.
+
+    Calls that a row allows the stub pass when the instruction pointer, which stands behind the `syscall`, is in
+    [stub_start, stub_end].
+    """
+    answers = {}
+    for row in ROWS:
+        rules = row.rules + (NO_NETWORK.get(row.name, ()) if network == "none" else ())
+        answers[row.number] = (rules, row.error if row.action == DENIED else row.action, bool(row.flags & STUB))
+    unknown = ((), TRACED, False)
+    body = _search(_segments(answers, unknown))
+    head = [
+        (LOAD, 0, 0, ARCH),
+        (JUMP_EQUAL, 1, 0, AUDIT_ARCH_X86_64),
+        (RETURN, 0, 0, RET_ERRNO | ENOSYS),
+        (LOAD, 0, 0, NUMBER),
+        (JUMP_AT_LEAST, 0, 1, X32_BIT),
+        (RETURN, 0, 0, RET_ERRNO | ENOSYS),
+    ]
+    return _assemble(head + body, stub_start, stub_end)
+
+
+def identity_filter(stub_start, stub_end):
+    """What a task with a virtual identity gets on top: the calls that show or change identities stop too."""
+    answers = {row.number: ((), TRACED, bool(row.flags & STUB)) for row in ROWS if row.flags & IDENTITY}
+    body = _search(_segments(answers, ((), NATIVE, False)))
+    head = [
+        (LOAD, 0, 0, ARCH),
+        (JUMP_EQUAL, 1, 0, AUDIT_ARCH_X86_64),
+        (RETURN, 0, 0, RET_ALLOW),
+        (LOAD, 0, 0, NUMBER),
+    ]
+    return _assemble(head + body, stub_start, stub_end)
+
+
+def _segments(answers, otherwise):
+    """[(first number, answer), ...] in order, neighbours of one answer joined."""
+    segments = []
+    for number in range(max(answers) + 2):
+        answer = answers.get(number, otherwise)
+        if not segments or segments[-1][1] != answer:
+            segments.append((number, answer))
+    return segments
+
+
+def _search(segments):
+    """The code that finds the number's segment: halves, the lower one first."""
+    if len(segments) == 1:
+        return _leaf(*segments[0][1])
+    middle = len(segments) // 2
+    lower, upper = _search(segments[:middle]), _search(segments[middle:])
+    first = segments[middle][0]
+    if len(lower) <= MAX_SHORT_JUMP:
+        return [(JUMP_AT_LEAST, len(lower), 0, first)] + lower + upper
+    return [(JUMP_AT_LEAST, 0, 1, first), (JUMP, 0, 0, len(lower))] + lower + upper
+
+
+def _leaf(rules, action, stub):
+    code = []
+    for test, argument, value, verdict in rules:
+        code += _rule(test, ARGUMENTS + 8 * argument, value, _verdict(verdict, stub))
+    return code + [_verdict(action, stub)]
+
+
+def _rule(test, offset, value, verdict):
+    """Answer `verdict` if the test holds, else go on behind."""
+    if test == SET:
+        return [
+            (LOAD, 0, 0, offset),
+            (JUMP_EQUAL, 0, 2, 0),
+            (LOAD, 0, 0, offset + 4),
+            (JUMP_EQUAL, 1, 0, 0),
+            verdict,
+        ]
+    code = [(LOAD, 0, 0, offset)]
+    if test == HAS:
+        return code + [(JUMP_BITS, 0, 1, value), verdict]
+    count = len(value)
+    for index, candidate in enumerate(value):
+        behind = count - 1 - index  # comparisons that are left
+        if test == IS:
+            # fits: on to the verdict; the last one that does not steps over it
+            code.append((JUMP_EQUAL, behind, 0 if behind else 1, candidate))
+        elif test == IS_NOT:
+            code.append((JUMP_EQUAL, behind + 1, 0, candidate))
+        else:
+            raise ValueError(f"unknown test: {test}")
+    return code + [verdict]
+
+
+_STUB_BLOCK = "stub"  # in place of an instruction: to be replaced by a jump to the block at the end
+
+
+def _verdict(action, stub):
+    if action == NATIVE:
+        return (RETURN, 0, 0, RET_ALLOW)
+    if action == TRACED:
+        return _STUB_BLOCK if stub else (RETURN, 0, 0, RET_TRACE)
+    return (RETURN, 0, 0, RET_ERRNO | action)
+
+
+def _assemble(code, stub_start, stub_end):
+    high, low_start, low_end = stub_start >> 32, stub_start & 0xFFFFFFFF, stub_end & 0xFFFFFFFF
+    if high != stub_end >> 32 or stub_start > stub_end:
+        raise ValueError(f"the stub's range {stub_start:#x}..{stub_end:#x} crosses a 4 GiB boundary")
+    block = [
+        (LOAD, 0, 0, POINTER + 4),
+        (JUMP_EQUAL, 0, 4, high),
+        (LOAD, 0, 0, POINTER),
+        (JUMP_AT_LEAST, 0, 2, low_start),
+        (JUMP_GREATER, 1, 0, low_end),
+        (RETURN, 0, 0, RET_ALLOW),
+        (RETURN, 0, 0, RET_TRACE),
+    ]
+    end = len(code)
+    program = [(JUMP, 0, 0, end - at - 1) if step is _STUB_BLOCK else step for at, step in enumerate(code)] + block
+    if len(program) > MAX_INSTRUCTIONS:
+        raise ValueError(f"a filter of {len(program)} instructions")
+    return b"".join(struct.pack("<HBBI", *step) for step in program)

@@ -1,0 +1,266 @@
+"""The filters: run by an interpreter of classic BPF, and by the kernel."""
+
+import ctypes
+import os
+import signal
+import struct
+
+import pytest
+
+from apppot.platform import seccomp
+from apppot.syscalls import table
+
+ALLOW, TRACE = seccomp.RET_ALLOW, seccomp.RET_TRACE
+START, END = 0x7E8200000000, 0x7E8200001000
+ELSEWHERE = 0x401000
+X86_64 = 0xC000003E
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def run(program, number, args=(), pointer=ELSEWHERE, arch=X86_64):
+    """(answer, whether only architecture and number were looked at) of a filter."""
+    args = [value & 0xFFFFFFFFFFFFFFFF for value in (*args, 0, 0, 0, 0, 0, 0)[:6]]
+    data = struct.pack("<IIQ6Q", number & 0xFFFFFFFF, arch, pointer, *args)
+    steps = [struct.unpack_from("<HBBI", program, at) for at in range(0, len(program), 8)]
+    at, value, constant = 0, 0, True
+    while True:
+        code, yes, no, k = steps[at]
+        at += 1
+        if code == 0x20:
+            value, = struct.unpack_from("<I", data, k)
+            constant = constant and k < 8
+        elif code == 0x06:
+            return k, constant
+        elif code == 0x05:
+            at += k
+        else:
+            holds = {0x15: value == k, 0x25: value > k, 0x35: value >= k, 0x45: bool(value & k)}[code]
+            at += yes if holds else no
+
+
+@pytest.fixture(scope="module")
+def base():
+    return seccomp.base_filter(START, END)
+
+
+def number(name):
+    return table.by_name[name].number
+
+
+def error(code):
+    return seccomp.RET_ERRNO | code
+
+
+@pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.name)
+def test_a_row_without_rules_is_answered_as_the_table_says(base, row):
+    if row.rules:
+        pytest.skip("has rules")
+    answer, constant = run(base, row.number)
+    assert constant or row.flags & table.STUB
+    assert answer == {table.NATIVE: ALLOW, table.TRACED: TRACE}.get(row.action, error(row.error))
+
+
+@pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.name)
+def test_the_stub_may_make_what_its_flag_says(base, row):
+    if row.action == table.TRACED:
+        expected = ALLOW if row.flags & table.STUB else TRACE
+        for pointer in (START, START + 2, END):
+            assert run(base, row.number, pointer=pointer)[0] == expected
+        for pointer in (START - 1, END + 1, START + (1 << 32), START - (1 << 32), START & 0xFFFFFFFF, 0):
+            assert run(base, row.number, pointer=pointer)[0] == TRACE
+    elif row.action == table.DENIED:
+        assert run(base, row.number, pointer=START + 2)[0] == error(row.error)
+
+
+def test_native_calls_need_neither_arguments_nor_instruction_pointer(base):
+    for row in table.ROWS:
+        if row.action == table.NATIVE and not row.rules:
+            assert run(base, row.number) == (ALLOW, True), row
+
+
+@pytest.mark.parametrize("unknown", [337, 400, 423, 471, 600, 0x3FFFFFFF])
+def test_unknown_numbers_stop(base, unknown):
+    assert run(base, unknown)[0] == TRACE
+
+
+@pytest.mark.parametrize("x32", [0x40000000, 0x40000000 + 39, 0xFFFFFFFF, 0x80000000])
+def test_x32_and_negative_numbers_do_not_exist(base, x32):
+    assert run(base, x32)[0] == error(38)
+
+
+def test_other_architectures_do_not_exist(base):
+    assert run(base, 20, arch=0x40000003)[0] == error(38)
+
+
+@pytest.mark.parametrize("name, args, answer", [
+    ("clone", (0x3D0F00,), ALLOW),
+    ("clone", (17,), ALLOW),
+    ("clone", (0x10000000 | 17,), error(1)),
+    ("clone", (0x20000,), error(1)),
+    ("clone", (0x800000,), error(22)),
+    ("unshare", (0x400,), ALLOW),
+    ("unshare", (0x200,), TRACE),
+    ("unshare", (0x20200,), error(1)),
+    ("unshare", (0x80,), error(1)),
+    ("fcntl", (3, 3), ALLOW),
+    ("fcntl", (3, 8), TRACE),
+    ("fcntl", (3, 15 | 1 << 32), TRACE),
+    ("fcntl", (3, 1030), ALLOW),
+    ("prctl", (15,), ALLOW),
+    ("prctl", (36,), ALLOW),
+    ("prctl", (4,), TRACE),
+    ("prctl", (3,), TRACE),
+    ("prctl", (0x59616D61,), TRACE),
+    ("prctl", (35,), error(1)),
+    ("prctl", (59,), error(22)),
+    ("ioctl", (0, 0x5401), ALLOW),
+    ("ioctl", (0, 0x40086602), error(95)),
+    ("ioctl", (0, 0x40086602 | 1 << 40), error(95)),
+    ("ioctl", (0, 0x4008941A), error(95)),
+    ("ioctl", (0, 0x5412), error(5)),
+    ("ioctl", (0, 0x8902), TRACE),
+    ("setpriority", (0, 0), ALLOW),
+    ("setpriority", (0, 1), TRACE),
+    ("setpriority", (2, 0), TRACE),
+    ("ioprio_set", (1, 0), ALLOW),
+    ("ioprio_set", (3, 0), TRACE),
+    ("prlimit64", (0, 7), ALLOW),
+    ("prlimit64", (1 << 32, 7), ALLOW),
+    ("prlimit64", (99, 7), TRACE),
+    ("sendto", (3, 0, 0, 0, 0), ALLOW),
+    ("sendto", (3, 0, 0, 0, 0x1000), TRACE),
+    ("sendto", (3, 0, 0, 0, 1 << 32), TRACE),
+    ("accept4", (3, 0), ALLOW),
+    ("accept4", (3, 1), TRACE),
+    ("socket", (40, 1), ALLOW),
+])
+def test_rules_look_at_arguments(base, name, args, answer):
+    assert run(base, number(name), args)[0] == answer
+
+
+@pytest.mark.parametrize("name, args, answer", [
+    ("socket", (1, 1), ALLOW),
+    ("socket", (2, 1), ALLOW),
+    ("socket", (10, 2, 132), error(93)),
+    ("socket", (40, 1), error(97)),
+    ("listen", (0,), TRACE),
+    ("listen", (3,), TRACE),
+    ("read", (), ALLOW),
+])
+def test_without_a_network_other_families_are_refused(name, args, answer):
+    assert run(seccomp.base_filter(START, END, "none"), number(name), args)[0] == answer
+
+
+def test_the_identity_filter_stops_what_shows_identities():
+    program = seccomp.identity_filter(START, END)
+    for row in table.ROWS:
+        expected = TRACE if row.flags & table.IDENTITY else ALLOW
+        assert run(program, row.number)[0] == expected
+        if expected == TRACE:
+            stub = ALLOW if row.flags & table.STUB else TRACE
+            assert run(program, row.number, pointer=START + 2)[0] == stub
+        else:
+            assert run(program, row.number)[1]
+    assert run(program, 400) == (ALLOW, True)
+    assert run(program, 20, arch=0x40000003)[0] == ALLOW
+
+
+def test_the_search_is_short(base):
+    depth = 0
+    steps = [struct.unpack_from("<HBBI", base, at) for at in range(0, len(base), 8)]
+    for row in table.ROWS:
+        if row.action == table.NATIVE and not row.rules:
+            at, length, value = 0, 0, 0
+            while True:
+                code, yes, no, k = steps[at]
+                at, length = at + 1, length + 1
+                if code == 0x20:
+                    value = X86_64 if k == 4 else row.number
+                elif code == 0x06:
+                    break
+                elif code == 0x05:
+                    at += k
+                else:
+                    at += yes if {0x15: value == k, 0x35: value >= k}[code] else no
+            depth = max(depth, length)
+    assert depth <= 20
+
+
+def test_a_stub_across_a_boundary_is_refused():
+    with pytest.raises(ValueError, match="boundary"):
+        seccomp.base_filter(0xFFFFFFFF, 0x100000001)
+
+
+def install(program):
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+    argument = Program(len(program) // 8, program)
+    if LIBC.syscall(317, 1, 0, ctypes.byref(argument)):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def under(programs, calls):
+    """The errno (0: success) of each (number, *args), made in a child under the filters."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            assert LIBC.prctl(38, 1, 0, 0, 0) == 0
+            for program in programs:
+                install(program)
+            results = []
+            for call in calls:
+                ctypes.set_errno(0)
+                result = LIBC.syscall(*(ctypes.c_long(value) for value in call))
+                results.append(ctypes.get_errno() if result == -1 else 0)
+            os.write(writer, struct.pack(f"<{len(results)}i", *results))
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.close(writer)
+    data = b""
+    while piece := os.read(reader, 4096):
+        data += piece
+    os.close(reader)
+    os.waitpid(child, 0)
+    return list(struct.unpack(f"<{len(data) // 4}i", data))
+
+
+def test_the_kernel_agrees(base):
+    """Nobody traces the child: a call that would stop is answered ENOSYS."""
+    path = ctypes.create_string_buffer(b"/")
+    buffer = ctypes.create_string_buffer(512)
+    where = ctypes.addressof(path)
+    calls = [
+        (number("getpid"),),
+        (number("stat"), where, ctypes.addressof(buffer)),
+        (number("ptrace"), 0, 0, 0, 0),
+        (number("bpf"), 0, 0, 0),
+        (number("unshare"), 0x10000000),
+        (number("prctl"), 36, 0, 0, 0, 0),
+        (number("prctl"), 3, 0, 0, 0, 0),
+        (number("getuid"),),
+        (number("io_uring_setup"), 1, 0),
+    ]
+    assert under([base], calls) == [0, 38, 1, 1, 1, 0, 38, 0, 38]
+
+
+def test_the_kernel_lets_the_stub_pass():
+    """With the whole address space as the stub, translated calls are made."""
+    everything = [seccomp.base_filter(high << 32, (high << 32) + 0xFFFFFFFF) for high in (_libc_high(),)]
+    path = ctypes.create_string_buffer(b"/")
+    buffer = ctypes.create_string_buffer(512)
+    calls = [
+        (number("stat"), ctypes.addressof(path), ctypes.addressof(buffer)),
+        (number("mkdir"), ctypes.addressof(path), 0),
+    ]
+    assert under(everything, calls) == [0, 38]
+
+
+def test_the_kernel_stacks_the_identity_filter(base):
+    calls = [(number("getuid"),), (number("getpid"),), (number("setgroups"), 0, 0)]
+    assert under([base, seccomp.identity_filter(START, END)], calls) == [38, 0, 38]
+
+
+def _libc_high():
+    return ctypes.cast(LIBC.syscall, ctypes.c_void_p).value >> 32
