@@ -12,9 +12,9 @@ import sys
 SOURCE = os.path.dirname(os.path.abspath(__file__))
 NAME = "apppot-stub"
 
-# No libc, no relocations, no SSE: the stub runs in guests whose vector registers hold the guest's values.
+# No libc, no SSE (vector registers hold the guest's values); position-independent code, linked at a fixed high address.
 FLAGS = """
-    -nostdlib -static -ffreestanding -fno-stack-protector -fno-pic -no-pie -mno-sse -mno-red-zone -O2 -Wall
+    -nostdlib -static -ffreestanding -fno-stack-protector -fpie -no-pie -mno-sse -mno-red-zone -O2 -Wall
     -fno-asynchronous-unwind-tables -fcf-protection=none
     -Wl,-T,stub.ld -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
 """.split()
