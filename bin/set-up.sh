@@ -127,7 +127,7 @@ install_apppot() {
             die "AppPot was not installed; see the lines above"
         echo "$code" >"$base/code"
     fi
-    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$source "$python" -m apppot.stub.build >/dev/null
+    (cd "$source" && PYTHONDONTWRITEBYTECODE=1 "$python" -m apppot.stub.build >/dev/null)
 }
 
 # Run a command as an ordinary user with the environment first on its PATH.
