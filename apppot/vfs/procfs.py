@@ -7,11 +7,18 @@ Most files are the host's own. What names files, mounts or ids is generated: `op
 import errno
 import itertools
 import os
-import stat
-from . import proc_text
-from .filesystem import Filesystem
+from errno import EACCES, ENOENT, EPERM, ESRCH
+from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
+from apppot.vfs import proc_text
+from apppot.vfs.filesystem import Filesystem
+from apppot.vfs.listing import scan
+from apppot.vfs.node import Directory, Node, fail
+
+HOST = b"/proc"
 O_PATH = 0o10000000
+DT_DIR = 4
+REMEMBERED = 1000  # names of generated files that may still be open
 
 MAGIC = {b"exe", b"cwd", b"root"}       # links of a process that name a file
 MAGIC_DIRECTORIES = {b"fd", b"map_files"}  # directories full of such links
@@ -85,25 +92,39 @@ class ProcFS(Filesystem):
     own_filters: how many seccomp filters every task has from the supervisor.
     """
 
-    fstype = b"proc"
+    name = b"proc"
+    source = b"proc"
+    readonly = False  # a task writes its comm, oom_score_adj and timer slack here
 
-    def __init__(self, processes, scratch, hidden = (), own_filters = 1):
+    def __init__(self, processes, scratch, hidden=(), own_filters=1):
         self.processes = processes
         self.scratch = scratch
-        self.hidden = frozenset(hidden)
+        self.hidden_mappings = frozenset(hidden)
         self.own_filters = own_filters
         self._serial = itertools.count(1)
         self._generated = {}  # host path in scratch -> guest path
 
+    def roots(self):
+        return ((HOST, b""),)
+
     # --- names --------------------------------------------------------------------------------------------------------
 
-    def lookup(self, caller, directory, name):
-        path = self._below(directory.host, name)
-        return self._node(directory, name, b"/proc/" + path, self._kind(path))
+    def attach(self, mount):
+        node = Node.at(mount.path, HOST, S_IFDIR, mount, mount.parent, mount.path.rpartition(b"/")[2])
+        Directory.of(self, node)
+        return node
 
-    def _below(self, host, name = b""):
+    def lookup(self, caller, directory, name):
+        if Name(self._below(directory.node.host)).magic:
+            fail(EACCES)  # an inherited descriptor of a directory that is no part of the machine
+        host = directory.node.host + b"/" + name
+        path = self._below(host)
+        return Node(directory, name, host, self._kind(path), magic=Name(path).magic or None)
+
+    @staticmethod
+    def _below(host):
         """Path relative to /proc. The host's /proc has the same names as the guest's."""
-        return (host + b"/" + name).removeprefix(b"/proc").strip(b"/")
+        return host[len(HOST) + 1:]
 
     def _known(self, name):
         """Does the process belong to the machine?"""
@@ -113,34 +134,27 @@ class ProcFS(Filesystem):
 
     def _kind(self, path):
         """The file type of a path below /proc; 0 for what the machine has not."""
-        if path in (b"self", b"thread-self"):
-            return stat.S_IFLNK
         name = Name(path)
         if not self._known(name):
             return 0
-        if name.rest == b"exe" and name.pid is not None and self.processes.exe(name.pid) is None:
-            return 0
         try:
-            return stat.S_IFMT(os.lstat(b"/proc/" + path).st_mode)
+            return S_IFMT(os.lstat(b"/proc/" + path).st_mode)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ESRCH):
+            if error.errno in (ENOENT, ESRCH):
                 return 0
-            if error.errno == errno.EACCES and name.magic:
-                return stat.S_IFLNK  # a process that forbids to be looked at may still look at itself
+            if error.errno == EACCES and name.magic:
+                return S_IFLNK  # a process that forbids to be looked at may still look at itself
             raise
 
-    def names(self, caller, directory):
-        """What a directory holds: (name, file type)."""
-        path = self._below(directory.host)
-        with os.scandir(directory.host) as found:
-            for entry in found:
-                if path == b"" and number(entry.name) is not None:
-                    continue
-                kind = stat.S_IFLNK if entry.is_symlink() else stat.S_IFDIR if entry.is_dir() else stat.S_IFREG
-                yield entry.name, kind
-        if path == b"":
-            for tgid in self.processes.processes():
-                yield b"%d" % tgid, stat.S_IFDIR
+    def entries(self, caller, directory):
+        found = scan(directory.node.host)
+        if directory.node.host != HOST:
+            return found
+        found = [entry for entry in found if number(entry[0]) is None]
+        return found + [(b"%d" % tgid, tgid, DT_DIR) for tgid in self.processes.processes()]
+
+    def plain_directory(self, directory):
+        return directory.node.host != HOST
 
     # --- links --------------------------------------------------------------------------------------------------------
 
@@ -154,34 +168,38 @@ class ProcFS(Filesystem):
         if not name.magic:
             return os.readlink(node.host)
         if name.rest in MAGIC:
-            return self._seen(caller, self._named(name))
-        return proc_text.link(os.readlink(node.host), lambda host: self._translated(caller, host))
+            target = self._named(name)
+            gone = b"" if self.namespace.at(target).kind else proc_text.DELETED
+            return self._seen(caller, target) + gone
+        return proc_text.link(os.readlink(node.host), self._translator(caller))
 
     def follow(self, caller, node):
-        """Where a link leads: its text, or the node itself for the kernel's magic links."""
-        path = self._below(node.host)
-        name = Name(path)
+        name = Name(self._below(node.host))
         if not name.magic:
-            if name.rest.startswith(b"ns/") and name.pid is not None:
-                return self._same(node, stat.S_IFREG)
             return self.readlink(caller, node)
-        if name.rest in MAGIC:
-            target = self.namespace.at(self._named(name).removesuffix(proc_text.DELETED))
-            if not target.kind:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            return target
-        return self._descriptor(node)
+        if name.rest not in MAGIC:
+            return self._opened(node)
+        target = self.namespace.at(self._named(name))
+        if not target.kind:
+            fail(ENOENT)
+        return target
 
     def _named(self, name):
         """Guest path that exe, cwd or root of a process leads to."""
-        if name.rest == b"root":
-            return self.processes.root(name.pid)
-        path = self.processes.cwd(name.pid) if name.rest == b"cwd" else self.processes.exe(name.pid)
+        known = self.processes
+        path = {b"exe": known.exe, b"cwd": known.cwd, b"root": known.root}[name.rest](self._tgid(name))
         if path is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return path if self.namespace.at(path).kind else path + proc_text.DELETED
+            fail(ENOENT)
+        return path
 
-    def _descriptor(self, node):
+    def _tgid(self, name):
+        """The process of /proc/TID, which exists for every thread though no listing shows it."""
+        if self.processes.has_process(name.pid):
+            return name.pid
+        with open(b"%s/%d/status" % (HOST, name.pid), "rb") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(b"Tgid:"))
+
+    def _opened(self, node):
         """The file behind /proc/PID/fd/N: its guest node if that names the same file, else the host's link itself.
 
         Through the link, the guest opens again what is open, as natively: a deleted file, a pipe, a terminal.
@@ -190,23 +208,38 @@ class ProcFS(Filesystem):
             here = os.stat(node.host)
             host = os.readlink(node.host)
         except PermissionError:
-            return self._same(node, stat.S_IFREG)
+            return self._itself(node, S_IFREG)
         path = self.namespace.guest_path(host)
         if path is not None:
             named = self.namespace.at(path)
-            if named.kind == stat.S_IFDIR == stat.S_IFMT(here.st_mode):
+            if named.kind == S_IFDIR == S_IFMT(here.st_mode):
                 return named  # perhaps another layer's directory of the same name
             if named.kind and os.path.samestat(os.lstat(named.host), here):
                 return named
-        return self._same(node, stat.S_IFMT(here.st_mode))
+        return self._itself(node, S_IFMT(here.st_mode))
 
-    def _translated(self, caller, host):
-        """The guest's name of an open host file; says so when the name is gone from the guest's tree only."""
-        path = self.namespace.guest_path(host)
-        if path is None:
-            return None
-        gone = b"" if os.path.lexists(host) and self.namespace.at(path).kind else proc_text.DELETED
-        return self._seen(caller, path) + (gone if os.path.lexists(host) else b"")
+    @staticmethod
+    def _itself(node, kind):
+        return Node.at(node.path, node.host, kind, node.mount, node.parent, node.name)
+
+    def _through(self, node):
+        """Is the node what a magic link leads to, so that the host must follow the link for it?"""
+        return node.kind != S_IFLNK and Name(self._below(node.host)).magic
+
+    def _translator(self, caller):
+        """The function from host to guest paths for one text. It knows files that are gone from the guest's tree only."""
+        known = {}
+
+        def guest(host):
+            if host not in known:
+                path = self.namespace.guest_path(host)
+                if path is not None:
+                    gone = os.path.lexists(host) and not self.namespace.at(path).kind
+                    path = self._seen(caller, path) + (proc_text.DELETED if gone else b"")
+                known[host] = path
+            return known[host]
+
+        return guest
 
     @staticmethod
     def _seen(caller, path):
@@ -216,28 +249,80 @@ class ProcFS(Filesystem):
             return path[len(root):] or b"/"
         return proc_text.UNREACHABLE + path
 
+    # --- attributes ---------------------------------------------------------------------------------------------------
+
+    def stat(self, caller, node):
+        through = self._through(node)
+        shown = self.namespace.attributes(caller, os.stat(node.host) if through else os.lstat(node.host))
+        name = Name(self._below(node.host))
+        if name.pid is not None and not through:
+            who = self.processes.credentials(self._tgid(name))
+            if who.virtual:
+                shown.st_uid, shown.st_gid = who.euid, who.egid
+        return shown
+
+    def plain_stat(self, caller, node):
+        if caller.virtual or self._through(node):
+            return False
+        name = Name(self._below(node.host))
+        return name.pid is None or not self.processes.credentials(self._tgid(name)).virtual
+
+    def access(self, caller, node, amode):
+        name = Name(self._below(node.host))
+        if name.pid is None:
+            if amode & os.W_OK or (amode and name.rest in REFUSED):
+                fail(EACCES)
+            return
+        super().access(caller, node, amode)
+
+    def chmod(self, caller, node, mode):
+        self._only_through(node)
+        os.chmod(node.host, mode)
+
+    def utime(self, caller, node, atime_ns, mtime_ns):
+        self._only_through(node)
+        was = os.stat(node.host)
+        os.utime(node.host, ns=(was.st_atime_ns if atime_ns is None else atime_ns,
+                                was.st_mtime_ns if mtime_ns is None else mtime_ns))
+
+    def truncate(self, caller, node, size):
+        self._only_through(node)
+        os.truncate(node.host, size)
+
+    def _only_through(self, node):
+        """Files of /proc can't be changed; an open file without a name, through its link, can."""
+        if not self._through(node):
+            fail(EPERM)
+
+    def create(self, caller, node):
+        fail(ENOENT)
+
+    def mkdir(self, caller, node, mode):
+        fail(ENOENT)
+
+    def mknod(self, caller, node, mode, dev):
+        fail(ENOENT)
+
+    def symlink(self, caller, node, target):
+        fail(ENOENT)
+
     # --- texts --------------------------------------------------------------------------------------------------------
 
-    def open(self, caller, node, flags, mode=0):
+    def open(self, caller, node, flags, mode):
         path = self._below(node.host)
-        name = Name(path)
-        writing = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
         if not node.kind:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        if flags & os.O_CREAT and flags & os.O_EXCL:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        if name.pid is None:
+            fail(ENOENT)
+        writing = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
+        if Name(path).pid is None:
             if path in REFUSED:
-                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+                fail(EPERM)
             if writing:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        if flags & O_PATH or node.kind != stat.S_IFREG:
-            return node.host
-        text = self.text(caller, node)
+                fail(EACCES)
+        text = None if flags & O_PATH or node.kind != S_IFREG else self.text(caller, node)
         if text is None:
             return node.host
         if writing:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            fail(EACCES)
         return self._file(node.path, text)
 
     def text(self, caller, node):
@@ -249,8 +334,7 @@ class ProcFS(Filesystem):
         if name.pid is None or name.rest not in GENERATED:
             return None
         if name.rest in MOUNT_TABLES:
-            make = getattr(proc_text, name.rest.decode())
-            return make(self._mounts(caller))
+            return getattr(proc_text, name.rest.decode())(self.processes.mounts())
         if name.rest == b"stat":
             # A task reads its own state while it runs; only job control's stops look different from outside.
             if name.task == caller.tid or not self.processes.stopped(name.task):
@@ -258,15 +342,11 @@ class ProcFS(Filesystem):
             return proc_text.stopped_stat(self._host_text(node))
         text = self._host_text(node)
         if name.rest == b"status":
-            return proc_text.status(text, self.processes.credentials(name.pid), self.processes.stopped(name.task),
-                                    self.own_filters)
-        translate = lambda host: self._translated(caller, host)  # noqa: E731
+            return proc_text.status(text, self.processes.credentials(self._tgid(name)),
+                                    self.processes.stopped(name.task), self.own_filters)
         if name.rest == b"numa_maps":
-            return proc_text.numa_maps(text, translate, self.hidden)
-        return proc_text.maps(text, translate, self.hidden)
-
-    def _mounts(self, caller):
-        return self.processes.mounts()
+            return proc_text.numa_maps(text, self._translator(caller), self.hidden_mappings)
+        return proc_text.maps(text, self._translator(caller), self.hidden_mappings)
 
     @staticmethod
     def _host_text(node):
@@ -281,6 +361,8 @@ class ProcFS(Filesystem):
         with open(fd, "wb", buffering=0) as file:
             file.write(text)
         self._generated[host] = path
+        if len(self._generated) > REMEMBERED:
+            del self._generated[next(iter(self._generated))]
         return host
 
     def guest_name(self, host):

@@ -1,0 +1,160 @@
+"""Running machines from tests: the Debian root tree, `run_guest`, and the same command natively for comparison."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import make_tree
+
+SOURCE = Path(__file__).parents[2]
+PROGRAMS = Path(__file__).parent / "programs"
+CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TERM": "dumb"}
+
+
+def start_command(*words, image, options=()):
+    """The command line that starts a machine."""
+    return [sys.executable, "-m", "apppot.cli.start", "--image", str(image), *map(str, options), *map(str, words)]
+
+
+def environment(**more):
+    """What the caller of AppPot has in its environment in these tests."""
+    return CLEAN | {"PYTHONPATH": str(SOURCE), "HOME": os.environ.get("HOME", "/"), "PYTHONDONTWRITEBYTECODE": "1"} | more
+
+
+@pytest.fixture(scope="session")
+def debian_tree():
+    """A Debian 12 root tree owned by this user. Machines never write to it."""
+    return make_tree.tree()
+
+
+@pytest.fixture
+def job(tmp_path):
+    """The job directory: the current directory of apppot-start."""
+    directory = tmp_path / "job"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def run_guest(debian_tree, job):
+    """run_guest(*command, options=..., image=..., cwd=..., input=..., env=...) -> CompletedProcess, as text."""
+
+    def run(*command, options=(), image=debian_tree, cwd=job, input=None, env=None, timeout=120, check=False, **more):
+        done = subprocess.run(
+            start_command(*command, image=image, options=options), cwd=cwd, env=environment(**(env or {})),
+            input=input, stdin=subprocess.DEVNULL if input is None else None, capture_output=True,
+            timeout=timeout, text=True, errors="surrogateescape", **more)
+        if check and done.returncode != 0:
+            pytest.fail(f"{shlex.join(map(str, command))}: status {done.returncode}\n{done.stdout}\n{done.stderr}",
+                        pytrace=False)
+        return done
+
+    return run
+
+
+@pytest.fixture
+def shell(run_guest):
+    """shell(script) -> standard output of `bash -c script` in a machine; the test fails if the script does."""
+
+    def run(script, *words, **more):
+        return run_guest("bash", "-c", script, "bash", *words, check=True, **more).stdout
+
+    return run
+
+
+@pytest.fixture
+def start_guest(debian_tree, job):
+    """start_guest(*command, ...) -> Popen, ended with its machine at the end of the test."""
+    started = []
+
+    def start(*command, options=(), image=debian_tree, cwd=job, env=None, **more):
+        more = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+        process = subprocess.Popen(start_command(*command, image=image, options=options), cwd=cwd,
+                                   env=environment(**(env or {})), **more)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+# --- the same natively ------------------------------------------------------------------------------------------------
+
+NATIVE = r"""
+tree=$1 scratch=$2 job=$3; shift 3
+mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
+root=$scratch/root
+mount -t overlay overlay -o "lowerdir=$tree,upperdir=$scratch/upper,workdir=$scratch/work" "$root" || exit 125
+mount --rbind /dev "$root/dev" || exit 125
+mount -t proc proc "$root/proc" || mount --rbind /proc "$root/proc" || exit 125
+mount --rbind /sys "$root/sys" || exit 125
+mkdir -p "$root/home/user/job"
+mount --bind "$job" "$root/home/user/job" || exit 125
+drop=
+[ "$(id -u)" = 0 ] || drop="/usr/bin/setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all --"
+exec chroot "$root" $drop /usr/bin/env -C /home/user/job -- "$@"
+"""
+
+
+@pytest.fixture(scope="session")
+def native_works(debian_tree, tmp_path_factory):
+    """Can this user run programs in the tree without AppPot? It takes root, or user namespaces."""
+    directory = tmp_path_factory.mktemp("native")
+    return native_run(debian_tree, directory, directory, ["/bin/true"], 30).returncode == 0
+
+
+def native_run(tree, scratch, job, command, timeout, env=None):
+    namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    if os.getuid() != 0:
+        namespaces += ["--user", "--map-current-user", "--keep-caps"]
+    return subprocess.run([*namespaces, "sh", "-c", NATIVE, "sh", str(tree), str(scratch), str(job),
+                           *map(str, command)], env=CLEAN | {"HOME": "/home/user"} | (env or {}),
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, text=True,
+                          errors="surrogateescape")
+
+
+@pytest.fixture
+def native(debian_tree, native_works, tmp_path):
+    """native(*command) -> the same command in the same tree under the host's kernel alone."""
+    if not native_works:
+        pytest.skip("nothing to compare with: running in the tree natively takes root or user namespaces")
+    used = []
+
+    def run(*command, timeout=600, env=None):
+        base = tmp_path / f"native{len(used)}"
+        job = base / "job"
+        job.mkdir(parents=True)
+        used.append(base)
+        return native_run(debian_tree, base, job, command, timeout, env)
+
+    yield run
+    for base in used:
+        subprocess.run(["chmod", "-R", "u+rwX", str(base)], check=False)
+
+
+# --- C programs -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """program("paths") -> static executable of programs/paths.c, made by the host's compiler."""
+    directory = tmp_path_factory.mktemp("programs")
+
+    def build(name, *flags):
+        target = directory / (name + "".join(flags).replace("/", "_"))
+        if not target.exists():
+            compiler = shutil.which("gcc") or shutil.which("cc")
+            if compiler is None:
+                pytest.fail("no C compiler: apt-get install gcc libc6-dev", pytrace=False)
+            subprocess.run([compiler, "-O1", "-w", "-pthread", *(flags or ["-static"]), "-o", str(target),
+                            str(PROGRAMS / f"{name}.c")], check=True)
+        return target
+
+    return build
