@@ -1,0 +1,149 @@
+"""A task without a process: what handlers use of one, with memory that is a bytearray.
+
+`call(task, handler, *registers)` decodes registers as the dispatcher does and calls the handler.
+"""
+
+import os
+import struct
+from errno import EBADF, EFAULT, ENOENT, ENOTDIR
+
+from apppot.kernel.credentials import Credentials
+from apppot.syscalls.decode import decoders_of
+
+BASE = 0x10000
+SIZE = 0x10000
+UID, GID, GROUPS = 1000, 1000, (1000, 1001)
+
+
+def call(task, handler, *registers):
+    """The answer of a handler; missing registers are zero, negative numbers are taken as 64-bit ones."""
+    registers = [register & 0xFFFFFFFFFFFFFFFF for register in registers] + [0] * (6 - len(registers))
+    values = [decoder(task, registers[index]) if decoder else registers[index]
+              for index, decoder in decoders_of(handler)]
+    return handler(task, *values)
+
+
+class Group:
+    def __init__(self, tgid):
+        self.tgid = tgid
+        self.dumpable = 1
+
+
+class FakeMachine:
+    def __init__(self):
+        self.network = "host"
+        self.hostname = None
+        self.domainname = None
+        self.tasks = {}  # tid -> tgid
+        self.aliases = {}
+        self.creds = {}
+
+    def has_process(self, tgid):
+        return tgid in self.tasks.values()
+
+    def has_task(self, tid):
+        return tid in self.tasks
+
+    def processes(self):
+        return iter(sorted(set(self.tasks.values())))
+
+    def process_group_is_ours(self, pgid):
+        return True
+
+    def creds_of(self, tid):
+        return self.creds.get(tid)
+
+    def socket_alias(self, directory):
+        return self.aliases.setdefault(directory, b"/run/s%d" % len(self.aliases))
+
+    def socket_unalias(self, path):
+        for directory, alias in self.aliases.items():
+            if path.startswith(alias + b"/"):
+                return directory + path[len(alias):]
+        return path
+
+
+class FakeCaller:
+    def __init__(self, task):
+        self.task = task
+        self.root, self.cwd, self.umask = b"/", b"/", 0o022
+        self.tid, self.tgid = task.tid, task.tgid
+
+    uid = property(lambda self: self.task.creds.fsuid)
+    gid = property(lambda self: self.task.creds.fsgid)
+    groups = property(lambda self: self.task.creds.groups)
+    virtual = property(lambda self: self.task.creds.virtual)
+
+
+class FakeTask:
+    """`descriptors`: {fd: host path or real descriptor}; `ns`: a namespace, real or a stub."""
+
+    def __init__(self, ns=None, root=False):
+        self.tid = self.tgid = 4242
+        self.creds = Credentials(UID, GID, GROUPS)
+        if root:
+            self.creds = self.creds.become(0, 0, (0,))
+        self.machine = FakeMachine()
+        self.machine.tasks[self.tid] = self.tgid
+        self.group = Group(self.tgid)
+        self.ns = ns
+        self.memory = bytearray(SIZE)
+        self.used = 0
+        self.descriptors = {}
+        self.caller = FakeCaller(self)
+
+    # memory
+
+    def put(self, data):
+        """The address of `data` in the task's memory."""
+        address = BASE + self.used
+        self.write(address, data)
+        self.used += len(data) + 15 & ~15
+        return address
+
+    def path(self, name):
+        return self.put(name + b"\0")
+
+    def read(self, address, length):
+        if not BASE <= address <= address + length <= BASE + SIZE:
+            raise OSError(EFAULT, os.strerror(EFAULT))
+        return bytes(self.memory[address - BASE:address - BASE + length])
+
+    def read_path(self, address):
+        self.read(address, 1)
+        return bytes(self.memory[address - BASE:]).split(b"\0")[0]
+
+    def write(self, address, data):
+        self.read(address, len(data))
+        self.memory[address - BASE:address - BASE + len(data)] = data
+
+    def ints(self, address, count, code="I"):
+        return struct.unpack(f"<{count}{code}", self.read(address, count * struct.calcsize(code)))
+
+    # descriptors
+
+    def _descriptor(self, fd):
+        if fd not in self.descriptors:
+            raise OSError(EBADF, os.strerror(EBADF))
+        return self.descriptors[fd]
+
+    def fd_link(self, fd):
+        what = self._descriptor(fd)
+        return os.readlink(b"/proc/self/fd/%d" % what) if isinstance(what, int) else what
+
+    def fd_stat(self, fd):
+        return os.stat(self._descriptor(fd))
+
+    def getfd(self, fd):
+        what = self._descriptor(fd)
+        return os.dup(what) if isinstance(what, int) else os.open(what, os.O_RDONLY)
+
+    def directory(self, dirfd):
+        if dirfd == -100:
+            return self.caller.cwd
+        path = self.ns.guest_path(self.fd_link(dirfd))
+        if path is None:
+            raise OSError(ENOTDIR, os.strerror(ENOTDIR))
+        if path.endswith(b" (deleted)"):
+            raise OSError(ENOENT, os.strerror(ENOENT))
+        return path
