@@ -48,3 +48,10 @@ class RunHere(Run):
     def __init__(self, args, after=None):
         self.args = args
         self.after = after
+
+
+class Vector(list):
+    """A value of Run.args: a null-terminated array of pointers (argv, envp).
+
+    Elements are `bytes`, which are placed too, or `int` addresses in the guest.
+    """

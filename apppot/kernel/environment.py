@@ -1,0 +1,28 @@
+"""The first process's environment: the caller's, less what names things of the host (documented in apppot-start(1))."""
+
+import os
+
+PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Variables whose values are host paths, sockets of the host, or settings of the host's own programs.
+_LEFT_OUT = {b"HOME", b"USER", b"LOGNAME", b"USERNAME", b"MAIL", b"SHELL", b"PWD", b"OLDPWD", b"PATH", b"TMPDIR", b"TMP", b"TEMP",
+             b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"PYTHONHOME", b"PYTHONPATH", b"PERL5LIB", b"VIRTUAL_ENV",
+             b"XDG_RUNTIME_DIR", b"XDG_CONFIG_HOME", b"XDG_CACHE_HOME", b"XDG_DATA_HOME", b"XDG_DATA_DIRS",
+             b"XDG_CONFIG_DIRS", b"SSH_AUTH_SOCK", b"SSH_AGENT_PID", b"GPG_AGENT_INFO", b"DBUS_SESSION_BUS_ADDRESS",
+             b"GIT_DIR", b"GIT_WORK_TREE", b"GIT_INDEX_FILE", b"PYENV_ROOT", b"PIP_CERT", b"PIP_FIND_LINKS",
+             b"SSL_CERT_FILE", b"SSL_CERT_DIR", b"_"}
+_LEFT_OUT_STARTS = (b"APPPOT_", b"BASH_FUNC_", b"SUDO_")
+
+
+def make(machine, user, host_environment=None):
+    """{name: value} for the guest user `user` (a vfs.users.User) of `machine`."""
+    environment = {}
+    if not machine.clean_env:
+        source = os.environb if host_environment is None else host_environment
+        environment = {name: value for name, value in source.items()
+                       if name not in _LEFT_OUT and not name.startswith(_LEFT_OUT_STARTS)}
+    environment.update({b"PATH": PATH, b"HOME": user.home, b"USER": user.name, b"LOGNAME": user.name,
+                        b"SHELL": user.shell})
+    environment.setdefault(b"TERM", b"dumb")
+    environment.update(machine.env)
+    return environment

@@ -1,0 +1,110 @@
+"""What a running machine is to its handlers: namespace, processes, host name, places for temporary things."""
+
+import os
+import sys
+from errno import EBADF
+
+from apppot.kernel import loading
+
+
+class RunningMachine:
+    """State of one machine that all of its tasks share.
+
+    `machine`: the Machine that was asked for; `run_dir`: its private directory on the host, gone after the run;
+    `ns`: Namespace; `window`: Window; `tasks`: {tid: Task}; `groups`: {tgid: ThreadGroup}.
+    """
+
+    def __init__(self, machine, run_dir, ns, window, ownership):
+        self.machine, self.run_dir, self.ns, self.window, self.ownership = machine, run_dir, ns, window, ownership
+        self.network = machine.network
+        self.hostname = os.fsencode(machine.hostname) if machine.hostname else None
+        self.domainname = None
+        self.stub = loading.stub_path()
+        self.sudo_file = None
+        self.procfs = None
+        self.tasks, self.groups = {}, {}
+        self._warned = set()
+        self._aliases, self._alias_of = {}, {}
+        self._serial = 0
+
+    @property
+    def has_records(self):
+        """Whether any file's owner or mode is recorded rather than the host's own."""
+        return self.ownership.any()
+
+    # -- messages
+
+    def say(self, text):
+        """One line to the user, unless --quiet."""
+        if not self.machine.quiet:
+            sys.stderr.write(f"apppot-start: {text}\n")
+            sys.stderr.flush()
+
+    def warn_once(self, key, text):
+        if key not in self._warned:
+            self._warned.add(key)
+            self.say(text)
+
+    # -- processes
+
+    def has_process(self, tgid):
+        return tgid in self.groups
+
+    def has_task(self, tid):
+        return tid in self.tasks
+
+    def processes(self):
+        return list(self.groups)
+
+    def process_group_is_ours(self, pgid):
+        """Whether every member of process group `pgid` is a process of this machine."""
+        return all(tgid in self.groups for tgid in _members(pgid))
+
+    # -- temporary files
+
+    def scratch_path(self, kind):
+        self._serial += 1
+        return b"%s/%s%d" % (self.run_dir, kind, self._serial)
+
+    def copy_of_descriptor(self, task, fd):
+        """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file."""
+        try:
+            source = os.open(b"/proc/%d/fd/%d" % (task.tid, fd), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise OSError(EBADF, os.strerror(EBADF)) from None
+        path = self.scratch_path(b"exec")
+        with open(source, "rb") as reader, open(path, "wb") as writer:
+            while chunk := reader.read(1 << 20):
+                writer.write(chunk)
+        os.chmod(path, 0o700)
+        return path
+
+    # -- short names for sockets in deep directories
+
+    def socket_alias(self, directory):
+        """A short host path that leads to host directory `directory`: unix(7) has room for 108 bytes only."""
+        alias = self._aliases.get(directory)
+        if alias is None:
+            alias = self.scratch_path(b"s")
+            os.symlink(directory, alias)
+            self._aliases[directory] = alias
+            self._alias_of[alias] = directory
+        return alias
+
+    def socket_unalias(self, path):
+        directory, _, name = path.rpartition(b"/")
+        real = self._alias_of.get(directory)
+        return path if real is None else real + b"/" + name
+
+
+def _members(pgid):
+    """Process ids of the host's process group `pgid`; pid 0 first when one can't be read."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", "rb") as file:
+                    fields = file.read().rsplit(b")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[2]) == pgid:
+                yield int(entry)

@@ -1,0 +1,169 @@
+"""Tasks and what they share: the supervisor's picture of every guest thread.
+
+Handlers see a Task through the interface in docs/architecture.md and never touch ptrace. The window slot, the exec
+under way and the registers to restore belong to the supervisor.
+"""
+
+import os
+from errno import EBADF, ENOENT, ENOTDIR
+
+from apppot.platform import libc
+
+AT_FDCWD = -100
+
+
+class FsState:
+    """What CLONE_FS shares: root and current directory as canonical guest paths, umask.
+
+    `cwd` is None while it is not known: after chdir and fchdir the kernel is asked at the next relative name.
+    `moved` is then (host path, guest path) of the directory that chdir was sent to.
+    """
+
+    __slots__ = ("root", "_cwd", "moved", "umask", "users", "volatile")
+
+    def __init__(self, root, cwd, umask):
+        self.root, self._cwd, self.umask = root, cwd, umask
+        self.moved = None
+        self.users = 0                 # tasks that share it
+        self.volatile = False          # several tasks and a chdir under way: what we saw may be old by now
+
+    def copy(self):
+        other = FsState(self.root, self._cwd, self.umask)
+        other.moved = self.moved
+        return other
+
+    def forget_cwd(self, moved=None):
+        self._cwd, self.moved = None, moved
+        self.volatile = self.users > 1
+
+    def cwd(self, task):
+        """The current directory, or OSError ENOENT when it was removed."""
+        if self._cwd is None:
+            link = os.readlink(b"/proc/%d/cwd" % task.tid)
+            if self.moved is not None and link == self.moved[0]:
+                path = self.moved[1]
+            else:
+                path = task.ns.guest_path(link)
+                if path is None:
+                    raise OSError(ENOENT, os.strerror(ENOENT))
+            if self.volatile:
+                return path
+            self._cwd = path
+        return self._cwd
+
+
+class TaskCaller:
+    """A `vfs.Caller` whose values are those of a task at the moment they are asked for."""
+
+    __slots__ = ("task", "tid", "tgid")
+
+    def __init__(self, task):
+        self.task, self.tid, self.tgid = task, task.tid, task.group.tgid
+
+    root = property(lambda self: self.task.fs.root)
+    cwd = property(lambda self: self.task.fs.cwd(self.task))
+    umask = property(lambda self: self.task.fs.umask)
+    uid = property(lambda self: self.task.creds.fsuid)
+    gid = property(lambda self: self.task.creds.fsgid)
+    groups = property(lambda self: self.task.creds.groups)
+    virtual = property(lambda self: self.task.creds.virtual)
+
+
+class ThreadGroup:
+    """A guest process. `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told."""
+
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "_pidfd")
+
+    def __init__(self, tgid, exe):
+        self.tgid, self.exe = tgid, exe
+        self.dumpable = 1
+        self.tasks = set()
+        self._pidfd = -1
+
+    def pidfd(self):
+        if self._pidfd < 0:
+            self._pidfd = libc.pidfd_open(self.tgid)
+        return self._pidfd
+
+    def close(self):
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+
+class Task:
+    """A guest thread. `memory`: its address space; `program`: what an exec under way will start, else None."""
+
+    __slots__ = ("tid", "group", "memory", "fs", "creds", "caller", "machine", "ns", "program", "identity_filter",
+                 "slot", "vector", "saved", "after", "clone_saved", "clone_flags", "scratch", "traced")
+
+    def __init__(self, machine, tid, group, memory, fs, creds):
+        self.machine, self.ns = machine, machine.ns
+        self.tid, self.group, self.memory, self.fs, self.creds = tid, group, memory, fs, creds
+        self.caller = TaskCaller(self)
+        self.program = None
+        self.identity_filter = False
+        self.slot = self.vector = self.saved = self.after = self.clone_saved = self.clone_flags = None
+        self.scratch = None            # a generated file that the task was sent to open
+        self.traced = None             # the call whose result the trace still lacks
+        fs.users += 1
+        group.tasks.add(tid)
+
+    @property
+    def tgid(self):
+        return self.group.tgid
+
+    # -- memory
+
+    def read(self, address, length):
+        return self.memory.read(address, length)
+
+    def read_some(self, address, length):
+        return self.memory.read_some(address, length)
+
+    def read_path(self, address):
+        return self.memory.read_path(address)
+
+    def read_string(self, address):
+        """A word of argv or envp; MAX_ARG_STRLEN of <linux/binfmts.h> bounds it."""
+        return self.memory.read_string(address, 131072)
+
+    def write(self, address, data):
+        self.memory.write(address, data)
+
+    # -- descriptors
+
+    def fd_link(self, fd):
+        """The host's name of descriptor `fd` (the link text of /proc/PID/fd/N)."""
+        if fd < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
+        try:
+            return os.readlink(b"/proc/%d/fd/%d" % (self.tid, fd))
+        except OSError:
+            raise OSError(EBADF, os.strerror(EBADF)) from None
+
+    def fd_stat(self, fd):
+        if fd < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
+        try:
+            return os.stat(b"/proc/%d/fd/%d" % (self.tid, fd))
+        except OSError:
+            raise OSError(EBADF, os.strerror(EBADF)) from None
+
+    def directory(self, dirfd):
+        """Canonical guest path of the directory behind `dirfd` or, with AT_FDCWD, of the current one."""
+        if dirfd == AT_FDCWD:
+            return self.fs.cwd(self)
+        path = self.ns.guest_path(self.fd_link(dirfd))
+        if path is not None:
+            return path                # resolution from a path that is no directory gives ENOTDIR itself
+        if (self.fd_stat(dirfd).st_mode & 0o170000) == 0o040000:
+            raise OSError(ENOENT, os.strerror(ENOENT))   # removed
+        raise OSError(ENOTDIR, os.strerror(ENOTDIR))
+
+    def getfd(self, fd):
+        """A duplicate of the task's descriptor in the supervisor; the caller closes it."""
+        try:
+            return libc.pidfd_getfd(self.group.pidfd(), fd)
+        except OSError:
+            raise OSError(EBADF, os.strerror(EBADF)) from None

@@ -1,0 +1,86 @@
+"""execve and execveat: every guest program starts as an exec of the stub, which maps the program that is meant."""
+
+import os
+from errno import E2BIG, EINVAL, ELOOP, ENOENT
+
+from apppot.syscalls import programs, sudo
+from apppot.syscalls.answer import Run, Vector
+from apppot.syscalls.decode import Fd, Int, Path, Ptr
+from apppot.vfs.node import Node
+
+_AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x1000
+_MAX_WORDS = 0x7FFFFFFF // 8
+
+
+def execve(task, path: Path, argv: Ptr, envp: Ptr):
+    return _exec(task, task.ns.resolve(task.caller, path), path, argv, envp, 0)
+
+
+def execveat(task, dirfd: Fd, path: Path, argv: Ptr, envp: Ptr, flags: Int):
+    if flags & ~(_AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH):
+        raise OSError(EINVAL, os.strerror(EINVAL))
+    if not path:
+        if not flags & _AT_EMPTY_PATH:
+            raise OSError(ENOENT, os.strerror(ENOENT))
+        node, name = _of_descriptor(task, dirfd), b"/dev/fd/%d" % dirfd
+    else:
+        start = None if path[:1] == b"/" else task.directory(dirfd)
+        node = task.ns.resolve(task.caller, path, start, not flags & _AT_SYMLINK_NOFOLLOW)
+        if node.kind == 0o120000:
+            raise OSError(ELOOP, os.strerror(ELOOP))
+        name = path if start is None or dirfd == _AT_FDCWD else b"/dev/fd/%d/%s" % (dirfd, path)
+    return _exec(task, node, name, argv, envp, 1)
+
+
+def _of_descriptor(task, fd):
+    """The node of an open file; a file without a name (memfd, deleted) is copied to where the stub can open it."""
+    if fd == _AT_FDCWD:
+        return task.ns.at(task.caller.cwd)
+    link = task.fd_link(fd)
+    path = task.ns.guest_path(link)
+    if path is not None:
+        return task.ns.at(path)
+    return Node.at(link, task.machine.copy_of_descriptor(task, fd), 0o100000, None)
+
+
+def _exec(task, node, name, argv, envp, index):
+    """Answer for the call whose path is argument `index`; argv and envp are the two after it."""
+    if sudo.is_sudo(task, node):
+        return _sudo(task, argv, envp, index)
+    program = programs.find(task, node, name)
+    args = {index: task.machine.stub}
+    if program.prefix is not None:
+        args[index + 1] = Vector(program.prefix + read_vector(task, argv)[1:])
+    if index:
+        args[4] = 0
+    task.program = program
+    return Run(args)
+
+
+def _sudo(task, argv, envp, index):
+    """sudo is played here, by the supervisor, so that it works in any image, also in one without a C library."""
+    words = [task.read_string(address) for address in read_vector(task, argv)]
+    environment = [task.read_string(address) for address in read_vector(task, envp)]
+    program, words, environment = sudo.find(task, words, environment)
+    args = {index: task.machine.stub, index + 1: Vector(words), index + 2: Vector(environment)}
+    if index:
+        args[4] = 0
+    task.program = program
+    return Run(args)
+
+
+def read_vector(task, address):
+    """The pointers of an argv or envp in the guest, without the final null."""
+    pointers = []
+    while address:
+        chunk = task.read_some(address, 4096 - address % 4096 or 4096)
+        if len(chunk) < 8:
+            chunk = task.read(address, 8)
+        words = memoryview(chunk[:len(chunk) & ~7]).cast("Q").tolist()
+        if 0 in words:
+            return pointers + words[:words.index(0)]
+        pointers += words
+        address += len(words) * 8
+        if len(pointers) > _MAX_WORDS // 64:
+            raise OSError(E2BIG, os.strerror(E2BIG))
+    return pointers

@@ -1,0 +1,176 @@
+"""open and its variants, stat and its variants, readlink, inotify: calls that look at or open one file."""
+
+import os
+import struct
+from errno import E2BIG, EINVAL, ENOENT
+
+from apppot.syscalls.answer import NATIVE, Run
+from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
+from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at, node_at,
+                                   node_of_descriptor)
+
+_S_IFDIR, _S_IFLNK = 0o040000, 0o120000
+_NO_FOLLOW_OPEN = os.O_CREAT | os.O_EXCL
+_IN_DONT_FOLLOW = 0x02000000
+_RESOLVE_MASK = 0x3F                       # RESOLVE_NO_XDEV ... RESOLVE_CACHED of <linux/openat2.h>
+_OPEN_HOW = struct.Struct("<QQQ")
+
+_STAT = struct.Struct("<QQQIIIxxxxQqqqqQqQqQ24x")            # struct stat of x86-64, <asm/stat.h>
+_STATX = struct.Struct("<IIQIIIHxxQQQQ" + "qIxxxx" * 4 + "IIIIQ104x")   # struct statx, <linux/stat.h>
+_STATX_BASIC_STATS = 0x7FF
+_AT_STATX_SYNC_TYPE, _AT_NO_AUTOMOUNT = 0x6000, 0x800
+_NSEC = 1_000_000_000
+
+
+# -- open
+
+def open(task, path: Path, flags: Int, mode: UInt):
+    return _open(task, 0, AT_FDCWD, path, flags, mode)
+
+
+def creat(task, path: Path, mode: UInt):
+    return _open(task, 0, AT_FDCWD, path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
+
+
+def openat(task, dirfd: Fd, path: Path, flags: Int, mode: UInt):
+    return _open(task, 1, dirfd, path, flags, mode)
+
+
+def openat2(task, dirfd: Fd, path: Path, how: Ptr, size: U64):
+    if size < _OPEN_HOW.size:
+        raise error(EINVAL)
+    if size > 4096:
+        raise error(E2BIG)
+    data = task.read(how, size)
+    flags, mode, resolve = _OPEN_HOW.unpack_from(data)
+    if any(data[_OPEN_HOW.size:]):
+        raise error(E2BIG)
+    if resolve & ~_RESOLVE_MASK:
+        raise error(EINVAL)
+    answer = _open(task, 1, dirfd, path, flags, mode, resolve)
+    answer.args[2] = _OPEN_HOW.pack(flags, mode, 0)
+    answer.args[3] = _OPEN_HOW.size
+    return answer
+
+
+def _open(task, index, dirfd, path, flags, mode, resolve=0):
+    follow = not flags & os.O_NOFOLLOW and flags & _NO_FOLLOW_OPEN != _NO_FOLLOW_OPEN
+    node = node_at(task, dirfd, path, follow, resolve)
+    host = task.ns.open(task.caller, node, flags, mode)
+    if node.scratch:
+        task.scratch = host
+    return Run({index: host})
+
+
+# -- stat
+
+def stat(task, path: Path, buffer: Ptr):
+    return _stat(task, 0, existing_at(task, AT_FDCWD, path), buffer)
+
+
+def lstat(task, path: Path, buffer: Ptr):
+    return _stat(task, 0, existing_at(task, AT_FDCWD, path, False), buffer)
+
+
+def newfstatat(task, dirfd: Fd, path: MaybePath, buffer: Ptr, flags: Int):
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | _AT_NO_AUTOMOUNT):
+        raise error(EINVAL)
+    if not path and flags & AT_EMPTY_PATH:
+        return fstat(task, dirfd, buffer)
+    return _stat(task, 1, existing_at(task, dirfd, _given(path), not flags & AT_SYMLINK_NOFOLLOW), buffer)
+
+
+def fstat(task, fd: Fd, buffer: Ptr):
+    attributes = _attributes_of_descriptor(task, fd)
+    if attributes is None:
+        return NATIVE
+    task.write(buffer, _pack(attributes))
+    return 0
+
+
+def statx(task, dirfd: Fd, path: MaybePath, flags: Int, mask: UInt, buffer: Ptr):
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | _AT_NO_AUTOMOUNT | _AT_STATX_SYNC_TYPE) or mask >> 31:
+        raise error(EINVAL)
+    if not path and flags & AT_EMPTY_PATH:
+        attributes = _attributes_of_descriptor(task, dirfd)
+        if attributes is None:
+            return NATIVE
+    else:
+        node = existing_at(task, dirfd, _given(path), not flags & AT_SYMLINK_NOFOLLOW)
+        if task.ns.plain_stat(task.caller, node):
+            return Run({1: node.host})
+        attributes = task.ns.stat(task.caller, node)
+    task.write(buffer, _pack_statx(attributes))
+    return 0
+
+
+def _given(path):
+    """A path that may not be a null pointer here."""
+    if path is None:
+        raise error(14)                    # EFAULT
+    return path
+
+
+def _stat(task, index, node, buffer):
+    if task.ns.plain_stat(task.caller, node):
+        return Run({index: node.host})
+    task.write(buffer, _pack(task.ns.stat(task.caller, node)))
+    return 0
+
+
+def _attributes_of_descriptor(task, fd):
+    """Attributes as the guest must see them, or None where the host's own fstat is right."""
+    if fd == AT_FDCWD:
+        return task.ns.stat(task.caller, node_of_descriptor(task, fd))
+    link = task.fd_link(fd)
+    path = task.ns.guest_path(link)
+    if path is not None:
+        node = task.ns.at(path)
+        if node.kind == _S_IFDIR:
+            return None if task.ns.plain_stat(task.caller, node) else task.ns.stat(task.caller, node)
+    if not task.caller.virtual and not task.machine.has_records:
+        return None
+    return task.ns.attributes(task.caller, task.fd_stat(fd))
+
+
+def _pack(a):
+    return _STAT.pack(a.st_dev, a.st_ino, a.st_nlink, a.st_mode, a.st_uid, a.st_gid, a.st_rdev, a.st_size, a.st_blksize,
+                      a.st_blocks, a.st_atime_ns // _NSEC, a.st_atime_ns % _NSEC, a.st_mtime_ns // _NSEC,
+                      a.st_mtime_ns % _NSEC, a.st_ctime_ns // _NSEC, a.st_ctime_ns % _NSEC)
+
+
+def _pack_statx(a):
+    def time(ns):
+        return ns // _NSEC, ns % _NSEC
+    return _STATX.pack(_STATX_BASIC_STATS, a.st_blksize, 0, a.st_nlink, a.st_uid, a.st_gid, a.st_mode, a.st_ino, a.st_size,
+                       a.st_blocks, 0, *time(a.st_atime_ns), 0, 0, *time(a.st_ctime_ns), *time(a.st_mtime_ns),
+                       os.major(a.st_rdev), os.minor(a.st_rdev), os.major(a.st_dev), os.minor(a.st_dev), 0)
+
+
+# -- others
+
+def readlink(task, path: Path, buffer: Ptr, size: Int):
+    return _readlink(task, AT_FDCWD, path, buffer, size)
+
+
+def readlinkat(task, dirfd: Fd, path: Path, buffer: Ptr, size: Int):
+    if not path:
+        return NATIVE
+    return _readlink(task, dirfd, path, buffer, size)
+
+
+def _readlink(task, dirfd, path, buffer, size):
+    if size <= 0:
+        raise error(EINVAL)
+    node = node_at(task, dirfd, path, False)
+    if not node.kind:
+        raise error(ENOENT)
+    if node.kind != _S_IFLNK:
+        raise error(EINVAL)
+    text = task.ns.readlink(task.caller, node)[:size]
+    task.write(buffer, text)
+    return len(text)
+
+
+def inotify_add_watch(task, fd: Fd, path: Path, mask: UInt):
+    return Run({1: existing_at(task, AT_FDCWD, path, not mask & _IN_DONT_FOLLOW).host})

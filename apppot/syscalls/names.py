@@ -1,0 +1,82 @@
+"""Calls that make, remove and rename names. The supervisor makes them itself: Landlock does not mediate them all."""
+
+from errno import EINVAL, ENOENT
+
+from apppot.syscalls.decode import Fd, Int, Path, UInt
+from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, error, node_at,
+                                   node_of_descriptor)
+
+
+def mkdir(task, path: Path, mode: UInt):
+    return mkdirat(task, AT_FDCWD, path, mode)
+
+
+def mkdirat(task, dirfd: Fd, path: Path, mode: UInt):
+    task.ns.mkdir(task.caller, node_at(task, dirfd, path, False), mode & 0o7777)
+    return 0
+
+
+def mknod(task, path: Path, mode: UInt, device: UInt):
+    return mknodat(task, AT_FDCWD, path, mode, device)
+
+
+def mknodat(task, dirfd: Fd, path: Path, mode: UInt, device: UInt):
+    task.ns.mknod(task.caller, node_at(task, dirfd, path, False), mode, device)
+    return 0
+
+
+def symlink(task, target: Path, path: Path):
+    return symlinkat(task, target, AT_FDCWD, path)
+
+
+def symlinkat(task, target: Path, dirfd: Fd, path: Path):
+    if not target:
+        raise error(ENOENT)
+    task.ns.symlink(task.caller, node_at(task, dirfd, path, False), target)
+    return 0
+
+
+def link(task, old: Path, new: Path):
+    return linkat(task, AT_FDCWD, old, AT_FDCWD, new, 0)
+
+
+def linkat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: Int):
+    if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
+        raise error(EINVAL)
+    if not old and flags & AT_EMPTY_PATH:
+        source = node_of_descriptor(task, old_dirfd)
+        if source is None:
+            raise error(ENOENT)
+    else:
+        source = node_at(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW))
+    task.ns.link(task.caller, source, node_at(task, new_dirfd, new, False))
+    return 0
+
+
+def unlink(task, path: Path):
+    return unlinkat(task, AT_FDCWD, path, 0)
+
+
+def rmdir(task, path: Path):
+    return unlinkat(task, AT_FDCWD, path, AT_REMOVEDIR)
+
+
+def unlinkat(task, dirfd: Fd, path: Path, flags: Int):
+    if flags & ~AT_REMOVEDIR:
+        raise error(EINVAL)
+    remove = task.ns.rmdir if flags else task.ns.unlink
+    remove(task.caller, node_at(task, dirfd, path, False))
+    return 0
+
+
+def rename(task, old: Path, new: Path):
+    return renameat2(task, AT_FDCWD, old, AT_FDCWD, new, 0)
+
+
+def renameat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path):
+    return renameat2(task, old_dirfd, old, new_dirfd, new, 0)
+
+
+def renameat2(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: UInt):
+    task.ns.rename(task.caller, node_at(task, old_dirfd, old, False), node_at(task, new_dirfd, new, False), flags)
+    return 0

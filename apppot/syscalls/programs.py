@@ -1,0 +1,130 @@
+"""From the name given to execve to the program that will run: `#!` chains, ELF checks, interpreter, set-uid bits.
+
+All of it happens before the old program is gone, so whatever is wrong is the errno that execve(2) documents.
+"""
+
+import os
+import stat
+from errno import EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC
+
+from apppot.syscalls import elf
+
+_SCRIPT_LINE = 256                 # BINPRM_BUF_SIZE, <linux/binfmts.h>
+_MAX_REWRITES = 5                  # exec_binprm() in fs/exec.c
+_X_OK = 1
+
+_parsed = {}                       # (host path, dev, ino, mtime, size) -> Elf or script line
+_PARSED_LIMIT = 512
+
+
+class Program:
+    """A program ready to be mapped.
+
+    `path`: guest path of the ELF file (/proc/self/exe); `host`: where it is on the host; `elf`: its Elf;
+    `interpreter`: (host path, Elf) of its ld.so or None; `name`: the file name of the exec call (AT_EXECFN, comm);
+    `prefix`: words that replace argv[0] when a script was named, else None; `set_uid`, `set_gid`: new effective
+    ids, or None.
+    """
+
+    __slots__ = ("path", "host", "elf", "interpreter", "name", "prefix", "set_uid", "set_gid", "say", "creds")
+
+
+def find(task, node, name):
+    """The Program for `node`, which execve named `name`."""
+    prefix = None
+    script_name = name
+    for _ in range(_MAX_REWRITES + 1):
+        content = _executable(task, node)
+        if isinstance(content, elf.Elf):
+            return _program(task, node, name, content, prefix)
+        interpreter, argument = content
+        words = [interpreter] + ([argument] if argument else []) + [script_name]
+        prefix = words if prefix is None else words + prefix[1:]
+        node = task.ns.resolve(task.caller, interpreter)
+        script_name = interpreter
+    raise OSError(ELOOP, os.strerror(ELOOP))
+
+
+def _executable(task, node):
+    """Elf of the node, or (interpreter, argument) of a script."""
+    if not node.kind:
+        raise OSError(ENOENT, os.strerror(ENOENT))
+    if node.kind != stat.S_IFREG:
+        raise OSError(EACCES, os.strerror(EACCES))
+    if node.mount is not None:         # a file without a name was opened already
+        task.ns.access(task.caller, node, _X_OK)
+    try:
+        return _read(node.host)
+    except elf.WrongMachine as error:
+        task.machine.warn_once(node.path, f"{os.fsdecode(node.path)}: {error.kind} can't be run here")
+        raise
+
+
+def _read(host):
+    status = os.stat(host)
+    key = (host, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+    content = _parsed.get(key)
+    if content is None:
+        fd = os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            start = os.pread(fd, elf.HEADER_SIZE, 0)
+            content = _script(start) if start[:2] == b"#!" else elf.parse(fd, start)
+        finally:
+            os.close(fd)
+        if len(_parsed) >= _PARSED_LIMIT:
+            _parsed.clear()
+        _parsed[key] = content
+    return content
+
+
+def _script(start):
+    """(interpreter, argument or b"") of a `#!` line, by the rules of load_script() in fs/binfmt_script.c."""
+    line = start[2:_SCRIPT_LINE]
+    end = line.find(b"\n")
+    if end >= 0:
+        line = line[:end]
+    elif len(start) >= _SCRIPT_LINE:
+        stripped = line.lstrip(b" \t")
+        if b" " not in stripped and b"\t" not in stripped:
+            raise OSError(ENOEXEC, os.strerror(ENOEXEC))   # the interpreter's name may be cut
+    line = line.split(b"\0", 1)[0].strip(b" \t")
+    cut = min((at for at in (line.find(b" "), line.find(b"\t")) if at >= 0), default=len(line))
+    interpreter, argument = line[:cut], line[cut:].lstrip(b" \t")
+    if not interpreter:
+        raise OSError(ENOEXEC, os.strerror(ENOEXEC))
+    return interpreter, argument
+
+
+def _program(task, node, name, content, prefix):
+    program = Program()
+    program.path, program.host, program.elf = node.path, node.host, content
+    program.name, program.prefix, program.say, program.creds = name, prefix, None, None
+    program.interpreter = None
+    if content.interpreter is not None:
+        loader = task.ns.resolve(task.caller, content.interpreter)
+        loader_content = _executable(task, loader)
+        if not isinstance(loader_content, elf.Elf):
+            raise OSError(ELIBBAD, os.strerror(ELIBBAD))
+        program.interpreter = loader.host, loader_content
+    program.set_uid, program.set_gid = _set_ids(task, node)
+    return program
+
+
+def _set_ids(task, node):
+    """The effective ids that the file's set-uid and set-gid bits give.
+
+    In an image that the host user unpacked every file is that user's; a set-uid file there was root's.
+    """
+    if node.mount is None:
+        return None, None
+    mode = os.stat(node.host).st_mode
+    if not mode & (stat.S_ISUID | stat.S_ISGID) and not task.machine.has_records:
+        return None, None
+    attributes = task.ns.stat(task.caller, node)
+    mode = attributes.st_mode
+    set_uid = set_gid = None
+    if mode & stat.S_ISUID:
+        set_uid = 0 if attributes.st_uid == task.caller.uid else attributes.st_uid
+    if mode & stat.S_ISGID and mode & stat.S_IXGRP:
+        set_gid = 0 if attributes.st_gid == task.caller.gid else attributes.st_gid
+    return set_uid, set_gid
