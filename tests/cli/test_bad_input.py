@@ -1,0 +1,148 @@
+"""Bad input of the commands, run as users run them: one line that names it and the remedy, and no traceback."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+NOT_ROOT = pytest.mark.skipif(os.getuid() == 0, reason="root may read and write everything")
+
+
+def refused(done, status, *parts):
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize("arguments, parts", [
+    (["--immage", "x"], ["apppot-start: ", "--immage", "--image"]),
+    (["--image"], ["--image needs a value", "PATH"]),
+    (["--mem", "lots"], ["--mem", "'lots'", "512M"]),
+    (["--mem="], ["--mem", "512M"]),
+    (["--cpus", "0"], ["--cpus", "'0'"]),
+    (["--timeout", "soon"], ["--timeout", "'soon'", "10m"]),
+    (["--network", "lan"], ["--network", "'lan'", "host, none"]),
+    (["--isolation", "total"], ["--isolation", "'total'", "standard, strict, none"]),
+    (["--bind", "/etc:relative"], ["--bind", "'relative'", "absolute"]),
+    (["--bind", "/etc:/x:wo"], ["--bind", "'wo'", "HOST:GUEST:ro"]),
+    (["--workdir", "here"], ["--workdir", "'here'", "absolute"]),
+    (["--hostname", "a b"], ["--hostname", "'a b'"]),
+    (["--env", "=x"], ["--env", "NAME=VALUE"]),
+    (["--root=1"], ["--root takes no value"]),
+    (["--id", ""], ["--id"]),
+    (["--image", ""], ["--image", "empty"]),
+    ([b"--\xff\xfe"], ["unknown option"]),
+])
+def test_wrong_usage(command, arguments, parts):
+    refused(command("start", *arguments), 2, *parts)
+
+
+def test_no_such_image(command, tmp_path):
+    refused(command("start", "--image", "nowhere", "true"), 125, f"{tmp_path}/nowhere", "No such file", "--image")
+    refused(command("start", "true", env={"APPPOT_IMAGE": "nowhere"}), 125, "nowhere", "$APPPOT_IMAGE")
+
+
+def test_a_name_that_is_not_utf8(command):
+    refused(command("start", "--image", b"no\xffwhere"), 125, "where", "No such file")
+
+
+@pytest.mark.parametrize("content, kind", [
+    (b"", "no image format"),
+    (b"hello\n", "no image format"),
+    (bytes(0x438) + b"\x53\xef" + bytes(100), "ext2/3/4"),
+    (b"hsqs" + bytes(100), "squashfs"),
+    (b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0", "SIF"),
+    (b"\x1f\x8b" + bytes(30), "gzip"),
+    (b"\x28\xb5\x2f\xfd" + bytes(30), "zstd"),
+    (bytes(257) + b"ustar\0" + bytes(300), "tar archive"),
+])
+def test_an_image_that_is_a_file(command, tmp_path, content, kind):
+    (tmp_path / "apppot.img").write_bytes(content)
+    refused(command("start", "true"), 125, f"{tmp_path}/apppot.img", kind, "directories")
+
+
+def test_an_image_that_is_neither_file_nor_directory(command, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    refused(command("start", "--image", "pipe"), 125, "pipe", "neither a file nor a directory")
+
+
+def test_an_oci_layout(command, tmp_path):
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "oci-layout").touch()
+    refused(command("start", "--image", "image"), 125, "OCI layout")
+
+
+@NOT_ROOT
+def test_an_unreadable_image(command, tmp_path):
+    (tmp_path / "image").mkdir(mode=0)
+    refused(command("start", "--image", "image"), 125, f"{tmp_path}/image", "permission denied")
+
+
+@NOT_ROOT
+def test_a_cow_that_cannot_be_written(command, tmp_path):
+    (tmp_path / "layer").mkdir(mode=0o555)
+    refused(command("start", "--cow", "layer", "true"), 125, f"{tmp_path}/layer", "not writable")
+    refused(command("start", "--cow", "layer/new", "true"), 125, f"{tmp_path}/layer", "not writable")
+
+
+def test_a_cow_that_is_a_file(command, tmp_path):
+    (tmp_path / "layer").write_bytes(b"OOOM" + bytes(100))
+    refused(command("start", "--cow", "layer", "true"), 125, f"{tmp_path}/layer", "User-Mode Linux COW")
+
+
+def test_a_cow_in_a_missing_directory(command, tmp_path):
+    refused(command("start", "--cow", "a/b", "true"), 125, f"{tmp_path}/a", "does not exist")
+
+
+def test_a_bind_whose_host_side_is_missing(command, tmp_path):
+    refused(command("start", "--bind", "data:/data", "true"), 125, "--bind", f"{tmp_path}/data", "No such file")
+
+
+def test_changes_are_refused_not_forgotten(command, tmp_path):
+    refused(command("start", "--changes", "gone.tar.gz", "true"), 125, "gone.tar.gz", "no such file")
+    (tmp_path / "there.tar.gz").touch()
+    refused(command("start", "--merge", "there.tar.gz", "true"), 2, "there.tar.gz", "not supported")
+
+
+def test_a_trace_file_that_cannot_be_written(command, tmp_path):
+    refused(command("start", f"--trace={tmp_path}/no/log", "true"), 125, "--trace", "no/log")
+    refused(command("start", "--trace=", "true"), 2, "--trace", "empty")
+
+
+def test_a_current_directory_that_is_gone(command, tmp_path):
+    script = f'mkdir gone && cd gone && rmdir ../gone && exec "{sys.executable}" -P -m apppot.cli.start true'
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": root})
+    refused(done, 125, "current directory")
+
+
+def test_commands_of_apppot(command):
+    refused(command("main"), 2, "apppot: ", "start, doctor")
+    refused(command("main", "stat"), 2, "'stat'", "did you mean start?", "start, doctor")
+    refused(command("main", "--hepl"), 2, "--help")
+    refused(command("main", "doctor", "--jsno"), 2, "apppot doctor: ", "--json")
+    refused(command("main", "doctor", "now"), 2, "unexpected argument now")
+    refused(command("main", "start", "--mem", "x"), 2, "--mem")
+
+
+def test_a_full_output(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "apppot.cli.start", "--help"], stdout=full,
+                              stderr=subprocess.PIPE, text=True,
+                              cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    assert done.returncode == 125
+    assert "No space left" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["start", "main"])
+def test_version_and_help(command, name):
+    import apppot
+    for option in ("--version", "-V"):
+        assert command(name, option).stdout.split()[1] == apppot.__version__
+    for option in ("--help", "-h"):
+        done = command(name, option)
+        assert done.returncode == 0 and done.stdout.startswith("Usage: ") and done.stderr == ""

@@ -1,0 +1,29 @@
+"""What all tests share."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def pytest_report_header():
+    if os.getuid() == 0:
+        return "apppot: run as root, so guests run as root too; ./run-tests runs them as an ordinary user"
+    return None
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Runs a command of AppPot as its users do: command("start", "--mem", "x") → CompletedProcess with text."""
+    def run(name, *arguments, cwd=tmp_path, **settings):
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("APPPOT_")}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
+        environment.update(settings.pop("env", {}))
+        return subprocess.run([sys.executable, "-m", f"apppot.cli.{name}", *map(os.fspath, arguments)], cwd=cwd,
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              errors="surrogateescape", timeout=60, **settings)
+    return run
+
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
