@@ -97,6 +97,10 @@ mount --rbind /dev "$root/dev" || exit 125
 mount -t proc proc "$root/proc" || mount --rbind /proc "$root/proc" || exit 125
 mount --rbind /sys "$root/sys" || exit 125
 mkdir -p "$root/home/user/job"
+if [ "$(id -u)" != 0 ]; then
+    echo "user:x:$(id -u):$(id -g)::/home/user:/bin/bash" >>"$root/etc/passwd"
+    echo "user:x:$(id -g):" >>"$root/etc/group"
+fi
 mount --bind "$job" "$root/home/user/job" || exit 125
 drop=
 [ "$(id -u)" = 0 ] || drop="/usr/bin/setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all --"
