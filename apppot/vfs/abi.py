@@ -114,3 +114,21 @@ def faccess(path, amode):
     if result == -1 and ctypes.get_errno() == ENOSYS:
         result = _libc.faccessat(AT_FDCWD, path, amode, AT_SYMLINK_NOFOLLOW | AT_EACCESS)
     check(result)
+
+
+def chmod(path, mode):
+    """Change the mode of `path`; a symlink is not followed."""
+    fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.chmod(b"/proc/self/fd/%d" % fd, mode)
+    finally:
+        os.close(fd)
+
+
+def truncate(path, size):
+    """Change the size of the regular file `path`; a symlink is not followed."""
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.ftruncate(fd, size)
+    finally:
+        os.close(fd)

@@ -77,8 +77,12 @@ class Filesystem:
     def search(self, caller, directory):
         """Raise EACCES when the caller may not look up names in `directory`.
 
-        Called only for callers whose rights the host's kernel doesn't know, or when there are ownership records.
+        Called where the host's kernel can't: for ".." and ".", for callers whose rights it doesn't know, and when
+        there are ownership records.
         """
+
+    def may_change(self, caller, directory, node=None):
+        """Raise unless the caller may make names in `directory`, and remove `node` from it."""
 
     # Reading
 

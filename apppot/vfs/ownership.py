@@ -14,12 +14,11 @@ In names, bytes up to the space, "%" and DEL are written %XX. A torn last line i
 """
 
 import os
-from stat import S_IFBLK, S_IFCHR, S_IFMT, S_ISDIR
+from stat import S_IFMT, S_ISDIR
 
 from apppot.vfs.node import Attributes
 
 KEEP = -1
-_FILE_TYPES = (S_IFCHR, S_IFBLK)
 _ESCAPED = bytes(range(33)) + b"%\x7f"
 
 
@@ -97,9 +96,7 @@ class Ownership:
         else:
             seen = Attributes(st)
             if record.mode != KEEP:
-                seen.st_mode = S_IFMT(record.mode or st.st_mode) | record.mode & 0o7777
-                if not S_IFMT(record.mode):
-                    seen.st_mode = S_IFMT(st.st_mode) | record.mode & 0o7777
+                seen.st_mode = (S_IFMT(record.mode) or S_IFMT(st.st_mode)) | record.mode & 0o7777
             if record.rdev != KEEP:
                 seen.st_rdev = record.rdev
             if record.uid != KEEP:

@@ -1,0 +1,196 @@
+"""The copy-on-write directory: what a machine changed, and what only the machine knows about it.
+
+    upper/          the changed files, with OCI whiteouts
+    work/           copies that are not finished; emptied at each start
+    ownership.log   owners and modes the disk can't keep (see vfs/ownership.py)
+    cow.json        format, version, and what a snapshot needs to know
+    lock            held (flock) while a machine runs on it
+"""
+
+import fcntl
+import json
+import os
+from stat import S_ISDIR
+
+from apppot.errors import AppPotError
+
+FORMAT = "apppot-cow"
+VERSION = 1
+
+
+class Cow:
+    """An open COW directory. Make one with `open` or `temporary`; end with `close`."""
+
+    def __init__(self, path, lock, data, temporary=False):
+        self.path = path
+        self.upper = path + b"/upper"
+        self.work = path + b"/work"
+        self.ownership_log = path + b"/ownership.log"
+        self.data = data              # contents of cow.json
+        self.is_temporary = temporary
+        self._lock = lock
+
+    @classmethod
+    def open(cls, path, create=True):
+        """Open the COW directory `path`, making it if it is missing or empty."""
+        path = os.path.abspath(os.fsencode(path))
+        try:
+            return cls._open(path, create)
+        except OSError as error:
+            raise AppPotError(f"COW {os.fsdecode(path)}: {_where(error, path)}{error.strerror}; "
+                              "name a directory that you can write") from error
+
+    @classmethod
+    def _open(cls, path, create):
+        name = os.fsdecode(path)
+        if create:
+            os.makedirs(path, 0o700, exist_ok=True)
+        elif not os.path.isdir(path):
+            raise AppPotError(f"COW {name}: no such directory")
+        found = os.listdir(path)
+        if b"cow.json" not in found and set(found) - {b"lock", b"upper", b"work", b"cow.json.new"}:
+            raise AppPotError(f"COW {name} is not empty and has no cow.json; name a new or an empty directory")
+        if b"cow.json" not in found and not create:
+            raise AppPotError(f"COW {name} has no cow.json: it is no COW directory")
+        lock = os.open(path + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            _take(lock, name)
+            data = _read(path, name) if b"cow.json" in found else {"format": FORMAT, "version": VERSION,
+                                                                   "mountpoints": []}
+            self = cls(path, lock, data)
+            os.makedirs(self.upper, 0o755, exist_ok=True)
+            os.makedirs(self.work, 0o700, exist_ok=True)
+            for directory in (self.upper, self.work):
+                if not os.access(directory, os.W_OK | os.X_OK):
+                    raise AppPotError(f"COW {name}: can't write {os.fsdecode(directory)}; name another directory, or "
+                                      "make this one writable")
+            for leftover in os.listdir(self.work):
+                remove_tree(self.work + b"/" + leftover)
+            if b"cow.json" not in found:
+                self.save()
+            return self
+        except BaseException:
+            os.close(lock)
+            raise
+
+    @classmethod
+    def temporary(cls, parent):
+        """A new COW directory in `parent`, to be thrown away at the end."""
+        parent = os.fsencode(parent)
+        try:
+            path = parent + b"/apppot-cow-" + os.urandom(8).hex().encode()
+            os.mkdir(path, 0o700)
+        except OSError as error:
+            raise AppPotError(f"can't make a COW directory in {os.fsdecode(parent)}: {error.strerror}; "
+                              "name one with --cow") from error
+        self = cls.open(path)
+        self.is_temporary = True
+        return self
+
+    def save(self):
+        """Write cow.json."""
+        new = self.path + b"/cow.json.new"
+        with open(new, "w", encoding="utf-8") as file:
+            json.dump(self.data, file, indent=1)
+            file.write("\n")
+        os.rename(new, self.path + b"/cow.json")
+
+    @property
+    def mountpoints(self):
+        """Guest paths that exist in `upper` only because something is mounted there."""
+        return [os.fsencode(path) for path in self.data.get("mountpoints", [])]
+
+    def add_mountpoints(self, paths):
+        known = self.data.setdefault("mountpoints", [])
+        new = [path for path in map(os.fsdecode, paths) if path not in known]
+        if new:
+            known.extend(new)
+            self.save()
+
+    def close(self, discard=None):
+        """Let go of it. discard: remove it; default: if it is temporary."""
+        if self._lock is None:
+            return
+        if self.is_temporary if discard is None else discard:
+            remove_tree(self.path)
+        os.close(self._lock)
+        self._lock = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+
+def _where(error, path):
+    """The file that an OSError is about, if it isn't the directory itself."""
+    if error.filename is None or os.fsencode(error.filename) == path:
+        return ""
+    return f"{os.fsdecode(error.filename)}: "
+
+
+def _take(lock, name):
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        raise AppPotError(f"COW {name} is in use by another machine" + (f" (process {owner})" if owner else "")
+                          + "; wait for its end, or use another --cow") from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+
+def _read(path, name):
+    try:
+        with open(path + b"/cow.json", encoding="utf-8") as file:
+            data = json.load(file)
+        if data["format"] != FORMAT:
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise AppPotError(f"COW {name}: cow.json is damaged or of another program") from None
+    if data.get("version") != VERSION:
+        raise AppPotError(f"COW {name} has version {data.get('version')}; this program knows {VERSION}")
+    return data
+
+
+def remove_tree(path):
+    """Remove a file or tree of ours, also through directories that nobody may read. Missing files don't matter."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        st = os.lstat(path)
+        if not S_ISDIR(st.st_mode):
+            os.unlink(path)
+            return
+        if st.st_mode & 0o700 != 0o700:
+            os.chmod(path, 0o700)
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        return
+    # Without recursion, and never more than one descriptor a level: trees can be deeper than a path can be long.
+    stack = [(fd, None, iter(list(os.scandir(fd))))]
+    try:
+        while stack:
+            fd, name, entries = stack[-1]
+            entry = next(entries, None)
+            if entry is None:
+                os.close(fd)
+                stack.pop()
+                if stack:
+                    os.rmdir(name, dir_fd=stack[-1][0])
+                continue
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=fd)
+                continue
+            try:
+                os.rmdir(entry.name, dir_fd=fd)
+                continue
+            except OSError:
+                pass
+            os.chmod(entry.name, 0o700, dir_fd=fd)
+            below = os.open(entry.name, flags, dir_fd=fd)
+            stack.append((below, entry.name, iter(list(os.scandir(below)))))
+        os.rmdir(path)
+    finally:
+        for fd, name, entries in stack:
+            os.close(fd)
