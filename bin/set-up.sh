@@ -63,7 +63,7 @@ need() {
         die "packages are missing, and only root may install them; $remedy"
     fi
     say "installing$missing"
-    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300"
+    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300"
     { $apt update && $apt install -y --no-install-recommends $missing; } >&2 </dev/null || die "that failed; $remedy"
     for package in $missing; do
         have "$package" || die "$package is installed and does not do its work; Python must be 3.11 or newer (Debian 12)"

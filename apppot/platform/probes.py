@@ -401,21 +401,26 @@ def cache_directory():
 
 
 def run_directory():
-    """Where windows and the layer of a run without --cow live: the XDG run-time directory, else the temporary one."""
-    path = os.environ.get("XDG_RUNTIME_DIR")
-    if path and not _unwritable(path):
-        return Finding("run-time directory", OK, f"{path} ({file_system(path)})", needed=True)
-    temporary = next((name for name in (os.environ.get("TMPDIR"), "/tmp", "/var/tmp") if name and not _unwritable(name)),
-                     None)
-    if temporary is None:
-        return Finding("run-time directory", MISSING, "neither $XDG_RUNTIME_DIR nor $TMPDIR, /tmp or /var/tmp can be "
+    """Where a run's window and generated files live: a tmpfs where there is one."""
+    places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp", os.environ.get("TMPDIR"))
+    path = next((place for place in places if place and not _unwritable(place)), None)
+    if path is None:
+        return Finding("run-time directory", MISSING, "none of $XDG_RUNTIME_DIR, /dev/shm, /tmp and $TMPDIR can be "
                        "written", "set TMPDIR to a directory of yours", needed=True)
-    detail = f"{temporary} ({file_system(temporary)})"
-    if os.statvfs(temporary).f_flag & os.ST_NOEXEC:
-        return Finding("run-time directory", DEGRADED, f"{detail} is mounted noexec",
-                       "set TMPDIR to a directory whose programs may run: guests execute what they write there",
-                       needed=True)
-    return Finding("run-time directory", OK, detail, needed=True)
+    return Finding("run-time directory", OK, f"{path} ({file_system(path)})", needed=True)
+
+
+def temporary_directory():
+    """Where the copy-on-write layer of a run without --cow lives."""
+    path = os.environ.get("TMPDIR") or "/tmp"
+    trouble = _unwritable(path)
+    if trouble:
+        return Finding("temporary directory", MISSING, trouble, "set TMPDIR to a directory of yours", needed=True)
+    detail = f"{path} ({file_system(path)})"
+    if os.statvfs(path).f_flag & os.ST_NOEXEC:
+        return Finding("temporary directory", DEGRADED, f"{detail} is mounted noexec", "set TMPDIR to a directory "
+                       "whose programs may run: guests execute what they write there", needed=True)
+    return Finding("temporary directory", OK, detail, needed=True)
 
 
 def _unwritable(path):
@@ -451,7 +456,7 @@ def file_system(path):
 
 
 ALL = (kernel, python, stub, ptrace, seccomp, memory, descriptors, landlock, openat2, programs_of_32_bits,
-       cache_directory, run_directory)
+       cache_directory, run_directory, temporary_directory)
 
 
 def examine():

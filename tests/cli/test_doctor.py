@@ -84,4 +84,11 @@ def test_the_cache_directory(monkeypatch, tmp_path):
 def test_file_system_types():
     assert probes.file_system("/proc/self/status") == "proc"
     assert probes.file_system("/proc/no/such/file") == "proc"
-    assert probes.file_system("/") != "unknown file system"
+
+
+def test_no_place_to_write_means_no_machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "file" / "x"))
+    (tmp_path / "file").touch()
+    finding = probes.temporary_directory()
+    assert finding.state == probes.MISSING and "TMPDIR" in finding.remedy
+    assert not probes.can_run([finding])
