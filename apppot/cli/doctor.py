@@ -37,8 +37,9 @@ def print_table(findings):
     from rich.table import Table
     from rich.text import Text
     table = Table(box=None, pad_edge=False)
-    for title in ("", "what", "found, and the remedy"):
-        table.add_column(title)
+    table.add_column("")
+    table.add_column("what")
+    table.add_column("found, and the remedy", overflow="fold")
     for finding in findings:
         found = Text(finding.detail)
         if finding.remedy:
