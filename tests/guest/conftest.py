@@ -13,6 +13,8 @@ from . import make_tree
 
 SOURCE = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
+# With APPPOT_TEST_NATIVE=1 the commands run in the tree without AppPot: whether the tests expect the right thing.
+CHECK_TESTS = bool(os.environ.get("APPPOT_TEST_NATIVE"))
 CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TERM": "dumb"}
 
 
@@ -41,14 +43,19 @@ def job(tmp_path):
 
 
 @pytest.fixture
-def run_guest(debian_tree, job):
+def run_guest(debian_tree, job, tmp_path):
     """run_guest(*command, options=..., image=..., cwd=..., input=..., env=...) -> CompletedProcess, as text."""
 
     def run(*command, options=(), image=debian_tree, cwd=job, input=None, env=None, timeout=120, check=False, **more):
-        done = subprocess.run(
-            start_command(*command, image=image, options=options), cwd=cwd, env=environment(**(env or {})),
-            input=input, stdin=subprocess.DEVNULL if input is None else None, capture_output=True,
-            timeout=timeout, text=True, errors="surrogateescape", **more)
+        if CHECK_TESTS:
+            if options or image != debian_tree or cwd != job or more:
+                pytest.skip("this test is about AppPot's own options")
+            done = native_run(debian_tree, tmp_path / "native", job, command, timeout, env, input)
+        else:
+            done = subprocess.run(
+                start_command(*command, image=image, options=options), cwd=cwd, env=environment(**(env or {})),
+                input=input, stdin=subprocess.DEVNULL if input is None else None, capture_output=True,
+                timeout=timeout, text=True, errors="surrogateescape", **more)
         if check and done.returncode != 0:
             pytest.fail(f"{shlex.join(map(str, command))}: status {done.returncode}\n{done.stdout}\n{done.stderr}",
                         pytrace=False)
@@ -71,6 +78,8 @@ def shell(run_guest):
 def start_guest(debian_tree, job):
     """start_guest(*command, ...) -> Popen, ended with its machine at the end of the test."""
     started = []
+    if CHECK_TESTS:
+        pytest.skip("this test is about AppPot's own behaviour")
 
     def start(*command, options=(), image=debian_tree, cwd=job, env=None, **more):
         more = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
@@ -90,7 +99,7 @@ def start_guest(debian_tree, job):
 
 NATIVE = r"""
 tree=$1 scratch=$2 job=$3; shift 3
-mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
+rm -rf "$scratch"; mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
 root=$scratch/root
 mount -t overlay overlay -o "lowerdir=$tree,upperdir=$scratch/upper,workdir=$scratch/work" "$root" || exit 125
 mount --rbind /dev "$root/dev" || exit 125
@@ -104,25 +113,27 @@ fi
 mount --bind "$job" "$root/home/user/job" || exit 125
 drop=
 [ "$(id -u)" = 0 ] || drop="/usr/bin/setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all --"
-exec chroot "$root" $drop /usr/bin/env -C /home/user/job -- "$@"
+chroot "$root" $drop /usr/bin/env -C /home/user/job -- "$@"
+exit $?  # this shell stays as process 1, which signals don't kill
 """
 
 
 @pytest.fixture(scope="session")
 def native_works(debian_tree, tmp_path_factory):
     """Can this user run programs in the tree without AppPot? It takes root, or user namespaces."""
-    directory = tmp_path_factory.mktemp("native")
-    return native_run(debian_tree, directory, directory, ["/bin/true"], 30).returncode == 0
+    job = tmp_path_factory.mktemp("native")
+    return native_run(debian_tree, job / "scratch", job, ["/bin/true"], 30).returncode == 0
 
 
-def native_run(tree, scratch, job, command, timeout, env=None):
+def native_run(tree, scratch, job, command, timeout, env=None, input=None):
+    """Run in the tree under an overlay of the kernel's, in namespaces."""
     namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
     if os.getuid() != 0:
         namespaces += ["--user", "--map-current-user", "--keep-caps"]
     return subprocess.run([*namespaces, "sh", "-c", NATIVE, "sh", str(tree), str(scratch), str(job),
                            *map(str, command)], env=CLEAN | {"HOME": "/home/user"} | (env or {}),
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, text=True,
-                          errors="surrogateescape")
+                          input=input, stdin=subprocess.DEVNULL if input is None else None, capture_output=True,
+                          timeout=timeout, text=True, errors="surrogateescape")
 
 
 @pytest.fixture
@@ -134,10 +145,10 @@ def native(debian_tree, native_works, tmp_path):
 
     def run(*command, timeout=600, env=None):
         base = tmp_path / f"native{len(used)}"
-        job = base / "job"
-        job.mkdir(parents=True)
+        directory = tmp_path / f"native{len(used)}-job"
+        directory.mkdir()
         used.append(base)
-        return native_run(debian_tree, base, job, command, timeout, env)
+        return native_run(debian_tree, base, directory, command, timeout, env)
 
     yield run
     for base in used:

@@ -92,7 +92,7 @@ print(base.execute('pragma integrity_check').fetchone())
 def test_perl(shell):
     assert shell("""perl -MFile::Find -MFile::Temp=tempfile -e '
         find(sub { $n++ if -f }, "/etc"); my ($h, $name) = tempfile(UNLINK => 1); print $h "x" x 1000; close $h;
-        print -s $name, " ", $n > 50 ? "many" : "few", " ", `echo sub`; exit(system("exit 3") >> 8 == 3 ? 0 : 1)'"""
+        print -s $name, " ", $n > 50 ? "many" : "few", " ", `echo sub`; exit(system("exit 3;") >> 8 == 3 ? 0 : 1)'"""
                  ) == "1000 many sub\n"
 
 

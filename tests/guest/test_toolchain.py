@@ -41,4 +41,4 @@ def test_make_knows_what_is_new(shell):
     assert shell("""
         printf 'out: in\\n\\tcp in out; echo made\\n' >Makefile; echo 1 >in
         make -s; make -s; sleep 0.02; touch in; make -s
-    """).split("\n") == ["made", "make: 'out' is up to date.", "made", ""] or True
+    """) == "made\nmade\n"
