@@ -123,5 +123,5 @@ def run(machine):
     architecture = os.uname().machine
     if architecture != "x86_64":
         raise AppPotError(f"this host is {architecture}; this version of AppPot runs on x86_64 Linux only")
-    from apppot.kernel.supervisor import Supervisor
-    return Supervisor(machine).run()
+    from apppot.kernel import boot
+    return boot.run(machine)
