@@ -1,31 +1,44 @@
 """System calls: the table that classifies them, and one module of handlers a family."""
 
+# A handler is looked for in this order: what every program needs comes first.
 FAMILIES = (
-    "files", "names", "cwd", "exec", "directories", "attributes", "ids", "sockets", "processes", "system",
+    "files", "exec", "attributes", "cwd", "names", "directories", "processes", "system", "sockets", "ids",
 )
 
-_handlers = None
+_found = {}
+_waiting = list(FAMILIES)
+
+
+def handler(name):
+    """The handler of a call that stops. Families are imported until it is found."""
+    while name not in _found and _waiting:
+        _import_next()
+    return _found.get(name)
 
 
 def handlers():
-    """{name: handler} of every call that stops: the families' functions that are named as a row of the table."""
-    global _handlers
-    if _handlers is None:
-        from importlib import import_module
-
-        _handlers = collect(import_module(f"apppot.syscalls.{family}") for family in FAMILIES)
-    return _handlers
+    """{name: handler} of every call that stops."""
+    while _waiting:
+        _import_next()
+    return _found
 
 
-def collect(modules):
-    """The handlers among the modules' own functions; two for one call are an error."""
+def _import_next():
+    from importlib import import_module
+
+    _found.update(collect([import_module(f"apppot.syscalls.{_waiting[0]}")], _found))
+    del _waiting[0]
+
+
+def collect(modules, known=()):
+    """The handlers among the modules' own functions: those named as a row of the table. Two for one call are an error."""
     from apppot.syscalls.table import by_name
 
     found = {}
     for module in modules:
         for name, value in vars(module).items():
             if name in by_name and getattr(value, "__module__", None) == module.__name__ and callable(value):
-                if name in found:
+                if name in found or name in known:
                     raise ValueError(f"{name}: two handlers")
                 found[name] = value
     return found

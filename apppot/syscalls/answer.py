@@ -40,14 +40,16 @@ class RunHere(Run):
     """The same, made at the task's own call site: for calls Landlock does not mediate, or whose result holds names.
 
     With `after`, the task stops at the end of the call, and `after(task, result) -> int` gives the result the guest
-    sees; it is called for failures too (`result` is then a negated errno), and may raise `OSError`.
+    sees; it is called for failures too (`result` is then a negated errno), and may raise `OSError`. With `number`,
+    another system call is made than the task asked for.
     """
 
-    __slots__ = ("after",)
+    __slots__ = ("after", "number")
 
-    def __init__(self, args, after=None):
+    def __init__(self, args, after=None, number=None):
         self.args = args
         self.after = after
+        self.number = number
 
 
 class Vector(list):
@@ -55,3 +57,24 @@ class Vector(list):
 
     Elements are `bytes`, which are placed too, or `int` addresses in the guest.
     """
+
+
+class Structure:
+    """A value of Run.args: `data`, a C structure, which holds at each offset of `pointers` the address of other bytes.
+
+    Those (`bytes`) are placed too.
+    """
+
+    __slots__ = ("data", "pointers")
+
+    def __init__(self, data, pointers):
+        self.data = data
+        self.pointers = pointers
+
+    def __repr__(self):
+        return f"Structure({self.data!r}, {self.pointers!r})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and (self.data, self.pointers) == (other.data, other.pointers)
+
+    __hash__ = None

@@ -507,7 +507,7 @@ ROWS = (
     traced(465, "listxattrat", FILE, STUB),
     traced(466, "removexattrat", FILE),
     denied(467, "open_tree_attr", EPERM, MOUNTS),
-    traced(468, "file_getattr", FILE, STUB),
+    traced(468, "file_getattr", FILE),
     traced(469, "file_setattr", FILE),
     denied(470, "listns", ENOSYS, "namespaces are the host's"),
 )

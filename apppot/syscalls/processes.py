@@ -1,0 +1,268 @@
+"""Calls that name processes: only those of the machine exist. And what a new task may be like."""
+
+import os
+import struct
+from errno import EINVAL, EPERM, ESRCH
+
+from apppot.syscalls.answer import NATIVE, RunHere
+from apppot.syscalls.decode import Int, Ptr, UInt, U64
+from apppot.syscalls.table import CLONE_FS, CLONE_NEW, CLONE_NEWTIME, CLONE_UNTRACED
+
+_SIGNALS = 64
+_PRIO_PROCESS, _PRIO_PGRP, _PRIO_USER = 0, 1, 2
+_IOPRIO_WHO_PROCESS, _IOPRIO_WHO_PGRP = 1, 2
+_F_OWNER_PGRP = 2
+_F_SETOWN, _F_SETOWN_EX = 8, 15
+
+
+def _error(code):
+    return OSError(code, os.strerror(code))
+
+
+# -- who is in the machine
+
+def _check(task, pid):
+    """NATIVE if process or thread `pid` (0: the caller) is in the machine, else ESRCH."""
+    machine = task.machine
+    if pid == 0 or pid == task.tgid or machine.has_process(pid) or machine.has_task(pid) or _is_zombie(machine, pid):
+        return NATIVE
+    raise _error(ESRCH)
+
+
+def _is_zombie(machine, pid):
+    """Whether it is the dead child of a process in the machine: such a one still has its number."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent = file.read().rpartition(b") ")[2].split()[:2]
+    except (OSError, ValueError):
+        return False
+    return state == b"Z" and machine.has_process(int(parent))
+
+
+def _members(task, pgid):
+    """The machine's processes in process group `pgid`."""
+    found = []
+    for tgid in list(task.machine.processes()):
+        try:
+            if os.getpgid(tgid) == pgid:
+                found.append(tgid)
+        except ProcessLookupError:
+            continue
+    return found
+
+
+def _group(task, pgid):
+    return pgid or os.getpgid(task.tgid)
+
+
+# -- signals
+
+def kill(task, pid: Int, signal: Int):
+    if pid > 0:
+        return _check(task, pid)
+    if pid == -1:
+        targets = [tgid for tgid in task.machine.processes() if tgid != task.tgid]
+    else:
+        pgid = _group(task, -pid)
+        if task.machine.process_group_is_ours(pgid):
+            return NATIVE
+        targets = _members(task, pgid)
+    return _send(targets, signal)
+
+
+def _send(targets, signal):
+    if not 0 <= signal <= _SIGNALS:
+        raise _error(EINVAL)
+    sent = 0
+    for tgid in targets:
+        try:
+            os.kill(tgid, signal)
+            sent += 1
+        except ProcessLookupError:
+            continue
+    if not sent:
+        raise _error(ESRCH)
+    return 0
+
+
+def tkill(task, tid: Int, signal: Int):
+    if tid <= 0:
+        raise _error(EINVAL)
+    return _check(task, tid)
+
+
+def tgkill(task, tgid: Int, tid: Int, signal: Int):
+    if tgid <= 0 or tid <= 0:
+        raise _error(EINVAL)
+    return NATIVE if tgid == task.tgid else _check(task, tgid)
+
+
+def rt_sigqueueinfo(task, tgid: Int, signal: Int, info: Ptr):
+    return _positive(task, tgid)
+
+
+def rt_tgsigqueueinfo(task, tgid: Int, tid: Int, signal: Int, info: Ptr):
+    if tid <= 0:
+        raise _error(EINVAL)
+    return _positive(task, tgid)
+
+
+def _positive(task, pid):
+    if pid <= 0:
+        raise _error(EINVAL)
+    return _check(task, pid)
+
+
+def pidfd_open(task, pid: Int, flags: UInt):
+    return _positive(task, pid)
+
+
+# -- one process, given by number
+
+def prlimit64(task, pid: Int):
+    return _check(task, pid)
+
+
+def sched_setparam(task, pid: Int):
+    return _check(task, pid)
+
+
+def sched_setscheduler(task, pid: Int):
+    return _check(task, pid)
+
+
+def sched_setaffinity(task, pid: Int):
+    return _check(task, pid)
+
+
+def sched_setattr(task, pid: Int):
+    return _check(task, pid)
+
+
+def get_robust_list(task, pid: Int):
+    return _check(task, pid)
+
+
+def migrate_pages(task, pid: Int):
+    return _check(task, pid)
+
+
+def move_pages(task, pid: Int):
+    return _check(task, pid)
+
+
+def process_vm_readv(task, pid: Int):
+    return _check(task, pid)
+
+
+def process_vm_writev(task, pid: Int):
+    return _check(task, pid)
+
+
+def kcmp(task, pid1: Int, pid2: Int):
+    _check(task, pid1)
+    return _check(task, pid2)
+
+
+# -- priorities: of a process, a group, or all processes of a user, which here are those of the machine
+
+def getpriority(task, which: Int, who: Int):
+    targets = _targets(task, which, who)
+    return NATIVE if targets is None else 20 - min(_each(targets, os.getpriority))
+
+
+def setpriority(task, which: Int, who: Int, nice: Int):
+    targets = _targets(task, which, who)
+    if targets is None:
+        return NATIVE
+    _each(targets, os.setpriority, max(-20, min(nice, 19)))
+    return 0
+
+
+def _targets(task, which, who):
+    """The processes meant, or None if the call may be made as it stands."""
+    if which == _PRIO_PROCESS:
+        _check(task, who)
+    elif which == _PRIO_PGRP:
+        if not task.machine.process_group_is_ours(_group(task, who)):
+            return _members(task, _group(task, who))
+    elif which == _PRIO_USER:
+        return list(task.machine.processes())
+    return None
+
+
+def _each(targets, function, *args):
+    results = []
+    for tgid in targets:
+        try:
+            results.append(function(_PRIO_PROCESS, tgid, *args))
+        except ProcessLookupError:
+            continue
+    if not results:
+        raise _error(ESRCH)
+    return results
+
+
+def ioprio_get(task, which: Int, who: Int):
+    return _ioprio(task, which, who)
+
+
+def ioprio_set(task, which: Int, who: Int):
+    return _ioprio(task, which, who)
+
+
+def _ioprio(task, which, who):
+    if which == _IOPRIO_WHO_PROCESS:
+        return _check(task, who)
+    if which == _IOPRIO_WHO_PGRP and task.machine.process_group_is_ours(_group(task, who)):
+        return NATIVE
+    raise _error(EPERM)
+
+
+# -- who gets a descriptor's signals
+
+def fcntl(task, fd: Int, command: Int, argument: U64):
+    if command == _F_SETOWN:
+        _owner(task, Int(task, argument))
+        return NATIVE
+    if command == _F_SETOWN_EX:
+        data = task.read(argument, 8)
+        kind, pid = struct.unpack("<2i", data)
+        _owner(task, -pid if kind == _F_OWNER_PGRP else pid)
+        return RunHere({2: data})
+    return NATIVE
+
+
+def ioctl(task, fd: Int, request: UInt, argument: Ptr):
+    """FIOSETOWN and SIOCSPGRP; no other request stops."""
+    data = task.read(argument, 4)
+    _owner(task, *struct.unpack("<i", data))
+    return RunHere({2: data})
+
+
+def _owner(task, who):
+    """A process, or a process group as a negative number."""
+    if who >= 0:
+        _check(task, who)
+    elif not task.machine.process_group_is_ours(-who):
+        raise _error(EPERM)
+
+
+# -- new tasks
+
+def clone3(task, args: Ptr, size: U64):
+    if size < 64:
+        raise _error(EINVAL)
+    flags, = struct.unpack("<Q", task.read(args, 8))
+    if flags & (CLONE_NEW | CLONE_NEWTIME):
+        raise _error(EPERM)
+    if flags & CLONE_UNTRACED:
+        raise _error(EINVAL)
+    return NATIVE
+
+
+def unshare(task, flags: U64):
+    """Of what the filter lets come here, only the working directory is the supervisor's business."""
+    if flags & CLONE_FS:
+        task.fs = task.fs.copy()
+    return NATIVE
