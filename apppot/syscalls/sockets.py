@@ -84,7 +84,7 @@ def listen(task, fd: Fd):
     return NATIVE
 
 
-def sendto(task, fd: Fd, data: Ptr, size: U64, flags: Int, address: Ptr, length: Int):
+def sendto(task, fd: Fd, content: Ptr, size: U64, flags: Int, address: Ptr, length: Int):
     if _cannot_name(task, fd):
         return NATIVE
     data = _read_address(task, address, length)
@@ -128,7 +128,7 @@ def _message(task, address):
     name, length, *rest = _MSGHDR.unpack(data)
     if not name or not length:
         return data
-    placed = _read_address(task, name, struct.unpack("<i", struct.pack("<I", length))[0])
+    placed = _read_address(task, name, min(Int(task, length), _SOCKADDR_MAX))
     return Structure(_MSGHDR.pack(0, len(placed), *rest), {0: placed})
 
 

@@ -5,7 +5,7 @@
 
 import os
 import struct
-from errno import EBADF, EFAULT, ENOENT, ENOTDIR
+from errno import EBADF, EEXIST, EFAULT, ENOENT, ENOTDIR
 
 from apppot.kernel.credentials import Credentials
 from apppot.syscalls.decode import decoders_of
@@ -13,6 +13,16 @@ from apppot.syscalls.decode import decoders_of
 BASE = 0x10000
 SIZE = 0x10000
 UID, GID, GROUPS = 1000, 1000, (1000, 1001)
+
+
+def fails(error, *args):
+    """The call raises the OSError of this errno."""
+    try:
+        answer = call(*args)
+    except OSError as refused:
+        assert refused.errno == error, refused
+    else:
+        raise AssertionError(f"answered {answer!r}")
 
 
 def call(task, handler, *registers):
@@ -36,6 +46,7 @@ class FakeMachine:
         self.domainname = None
         self.tasks = {}  # tid -> tgid
         self.aliases = {}
+        self.socket_names = {}
         self.creds = {}
 
     def has_process(self, tgid):
@@ -61,6 +72,70 @@ class FakeMachine:
             if path.startswith(alias + b"/"):
                 return directory + path[len(alias):]
         return path
+
+
+class StubNode:
+    def __init__(self, path, host, mount):
+        self.path, self.host, self.mount = path, host, mount
+        try:
+            self.kind = os.lstat(host).st_mode & 0o170000
+        except FileNotFoundError:
+            self.kind = 0
+
+
+class StubMount:
+    readonly = False
+
+
+class StubNamespace:
+    """Guest paths are those below one host directory. Operations are only noted: `did` is [(name, path, ...)]."""
+
+    def __init__(self, root):
+        self.root = os.fsencode(root)
+        self.mount = StubMount()
+        self.did = []
+        self.plain = True
+        self.xattrs = {}
+
+    def at(self, path):
+        return StubNode(path, self.root + path.rstrip(b"/"), self.mount)
+
+    def resolve(self, caller, path, start=None, follow=True, resolve_flags=0):
+        if not path:
+            raise OSError(ENOENT, os.strerror(ENOENT))
+        node = self.at(os.path.normpath(os.path.join(start or caller.cwd, path)))
+        if follow and node.kind == 0o120000:
+            return self.resolve(caller, os.readlink(node.host), os.path.dirname(node.path))
+        return node
+
+    def guest_path(self, host):
+        return host[len(self.root):] or b"/" if host.startswith(self.root) else None
+
+    def plain_stat(self, caller, node):
+        return self.plain
+
+    def open(self, caller, node, flags, mode=0):
+        if node.kind and flags & os.O_EXCL:
+            raise OSError(EEXIST, os.strerror(EEXIST))
+        return node.host
+
+    def getxattr(self, caller, node, name):
+        return self.xattrs[name]
+
+    def listxattr(self, caller, node):
+        return list(self.xattrs)
+
+    def access(self, caller, node, amode):
+        self.did.append(("access", node.path, amode, caller.uid))
+
+    def _note(method):
+        def operation(self, caller, node, *args):
+            self.did.append((method, node.path, *args))
+        return operation
+
+    for _name in ("chmod", "chown", "utime", "truncate", "setxattr", "removexattr"):
+        locals()[_name] = _note(_name)
+    del _name, _note
 
 
 class FakeCaller:
@@ -144,6 +219,4 @@ class FakeTask:
         path = self.ns.guest_path(self.fd_link(dirfd))
         if path is None:
             raise OSError(ENOTDIR, os.strerror(ENOTDIR))
-        if path.endswith(b" (deleted)"):
-            raise OSError(ENOENT, os.strerror(ENOENT))
         return path

@@ -4,7 +4,7 @@ import struct
 from errno import EFAULT, EINVAL, EPERM, ESRCH
 
 import pytest
-from fake_task import GROUPS, UID, FakeTask, call
+from fake_task import GROUPS, UID, FakeTask, call, fails
 
 from apppot.kernel.credentials import ALL_CAPS
 from apppot.syscalls import ids
@@ -14,12 +14,6 @@ from apppot.syscalls.answer import NATIVE
 @pytest.fixture
 def task():
     return FakeTask(root=True)
-
-
-def fails(error, *args):
-    with pytest.raises(OSError) as caught:
-        call(*args)
-    assert caught.value.errno == error
 
 
 def test_root_sees_itself_as_root(task):
