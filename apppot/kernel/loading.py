@@ -17,11 +17,11 @@ _COMM_LENGTH = 15                  # TASK_COMM_LEN of <linux/sched.h> less the N
 _PROT_WRITE = 2
 
 
-def operations(program, creds, window, filters=(), first=False):
+def operations(program, creds, window, filters=(), first=False, rules=None):
     """The encoded mailbox that starts `program`.
 
     `filters`: addresses of struct sock_fprog in the window to install; `first`: the machine's first task, which also
-    gives up gaining privileges.
+    gives up gaining privileges and enters the Landlock domain behind descriptor `rules`, if there is one.
     """
     box = mailbox.Mailbox()
     box.add(mailbox.WINDOW, window.path, SIZE)
@@ -48,6 +48,8 @@ def operations(program, creds, window, filters=(), first=False):
     box.add(mailbox.COMM, program.name.rsplit(b"/", 1)[-1][:_COMM_LENGTH])
     if first:
         box.add(mailbox.NO_NEW_PRIVS)
+        if rules is not None:
+            box.add(mailbox.LANDLOCK, rules)
     for address in filters:
         box.add(mailbox.FILTER, address)
     box.add(mailbox.JUMP, *start)

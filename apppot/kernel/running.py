@@ -7,11 +7,22 @@ from errno import EBADF
 from apppot.kernel import loading
 
 
+class MountEntry:
+    """A line of the mount tables: guest path, type, source and options, all bytes."""
+
+    __slots__ = ("path", "fstype", "source", "options")
+
+    def __init__(self, mount):
+        self.path, self.fstype, self.source = mount.path, mount.fs.fstype, mount.fs.source
+        self.options = b"ro" if mount.readonly else b"rw"
+
+
 class RunningMachine:
     """State of one machine that all of its tasks share.
 
     `machine`: the Machine that was asked for; `run_dir`: its private directory on the host, gone after the run;
-    `ns`: Namespace; `window`: Window; `tasks`: {tid: Task}; `groups`: {tgid: ThreadGroup}.
+    `ns`: Namespace; `window`: Window; `tasks`: {tid: Task}; `groups`: {tgid: ThreadGroup}. It is also what /proc asks
+    about processes (vfs.procfs.Processes).
     """
 
     def __init__(self, machine, run_dir, ns, window, ownership):
@@ -23,6 +34,9 @@ class RunningMachine:
         self.sudo_file = None
         self.procfs = None
         self.tasks, self.groups = {}, {}
+        self.stopped_tasks = set()
+        self.affinity = None
+        ns.moved.append(self.directory_moved)
         self._warned = set()
         self._aliases, self._alias_of = {}, {}
         self._serial = 0
@@ -30,7 +44,7 @@ class RunningMachine:
     @property
     def has_records(self):
         """Whether any file's owner or mode is recorded rather than the host's own."""
-        return self.ownership.any()
+        return bool(self.ownership.records)
 
     # -- messages
 
@@ -55,6 +69,40 @@ class RunningMachine:
 
     def processes(self):
         return list(self.groups)
+
+    def stopped(self, tid):
+        """Whether job control has stopped the task."""
+        return tid in self.stopped_tasks
+
+    def exe(self, tgid):
+        return self.groups[tgid].exe
+
+    def cwd(self, tgid):
+        """Guest path of a process's current directory; OSError ENOENT when it was removed."""
+        task = self._leader(tgid)
+        return task.fs.cwd(task)
+
+    def root(self, tgid):
+        return self._leader(tgid).fs.root
+
+    def credentials(self, tgid):
+        return self._leader(tgid).creds
+
+    def _leader(self, tgid):
+        group = self.groups[tgid]
+        return self.tasks.get(tgid) or self.tasks[next(iter(group.tasks))]
+
+    def mounts(self):
+        return [MountEntry(mount) for mount in self.ns.mounts()]
+
+    def directory_moved(self, old, new):
+        """A directory was renamed: what tasks know of where they stand is old."""
+        prefix = old + b"/"
+        for task in self.tasks.values():
+            task.fs.forget_cwd()
+            root = task.fs.root
+            if root == old or root.startswith(prefix):
+                task.fs.root = new + root[len(old):]
 
     def process_group_is_ours(self, pgid):
         """Whether every member of process group `pgid` is a process of this machine."""

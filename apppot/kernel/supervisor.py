@@ -9,18 +9,19 @@ thread group's own number, when the other threads are gone and the new address s
 import os
 import signal
 import struct
-from errno import ENOSYS
+from errno import E2BIG, ENOSYS
 
 from apppot.kernel import loading
 from apppot.kernel.task import Task, ThreadGroup
 from apppot.platform import ptrace
+from apppot.platform.affinity import Affinity
 from apppot.platform.layout import GADGET, GADGET_END, MAILBOX, WINDOW_BASE
 from apppot.platform.memory import Memory
 from apppot.platform.ptrace import TaskGone, Tracer
 from apppot.platform.registers import (ARGUMENTS, ORIG_RAX, R8, R9, R10, RAX, RBX, RCX, RDI, RDX, RIP, RSI)
 from apppot.platform.window import SAVE_AREA, SLOT_SIZE, VECTOR_SIZE
 from apppot.syscalls import dispatch
-from apppot.syscalls.answer import NATIVE, RunHere, Vector
+from apppot.syscalls.answer import NATIVE, Run, RunHere, Vector
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _SECCOMP_STATUS = ptrace.EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
@@ -35,14 +36,20 @@ _CLONE_VM, _CLONE_FS, _CLONE_THREAD = 0x100, 0x200, 0x10000
 class Supervisor:
     """Runs the tasks of one RunningMachine until its first process has ended, then ends the rest."""
 
-    def __init__(self, running, filters, stats=None, tracing=None):
-        """`filters`: addresses in the window of the base filter's and the identity filter's struct sock_fprog."""
+    def __init__(self, running, filters, rules=None, stats=None, tracing=None):
+        """`filters`: addresses in the window of the base filter's and the identity filter's struct sock_fprog.
+
+        `rules`: descriptor, inherited by the first task, of its Landlock rule set, or None.
+        """
         self.running = running
         self.tasks, self.groups = running.tasks, running.groups
         self.window = running.window
         self.base_filter, self.identity_filter = filters
+        self.rules = rules
         self.stats, self.tracing = stats, tracing
+        self.processes = 1                  # made so far
         self.tracer = Tracer()
+        self.affinity = running.affinity = Affinity()
         self.regs = self.tracer.regs
         self.main = None                    # tgid of the first process
         self.status = None                  # its wait status
@@ -65,7 +72,7 @@ class Supervisor:
 
     def run(self):
         """The wait status of the machine's first process."""
-        waitpid, tasks = os.waitpid, self.tasks
+        waitpid, tasks, stopped = os.waitpid, self.tasks, self.affinity.stop
         while True:
             try:
                 tid, status = waitpid(-1, ptrace.WALL)
@@ -74,6 +81,7 @@ class Supervisor:
             task = tasks.get(tid)
             try:
                 if status == _SECCOMP_STATUS and task is not None:
+                    stopped(tid)
                     self._on_syscall(task)
                 else:
                     self._on_stop(tid, task, status)
@@ -114,6 +122,7 @@ class Supervisor:
                 self._on_exec(task)
             elif event == ptrace.EVENT_STOP and stopsig in _STOP_SIGNALS:
                 self.tracer.listen(tid)
+                self.running.stopped_tasks.add(tid)
                 self._on_group_stop(task)
             else:
                 self._on_start(task)
@@ -133,6 +142,7 @@ class Supervisor:
         group = task.group
         group.tasks.discard(task.tid)
         task.fs.users -= 1
+        self.running.stopped_tasks.discard(task.tid)
         self._release(task)
         if not group.tasks:
             group.close()
@@ -160,6 +170,7 @@ class Supervisor:
 
     def _on_start(self, task):
         """A new task's first stop, or the notice that a group stop has ended."""
+        self.running.stopped_tasks.discard(task.tid)
         if task.clone_saved is not None:
             self.tracer.get(task.tid)
             for register, value in zip(ARGUMENTS, task.clone_saved):
@@ -195,6 +206,8 @@ class Supervisor:
 
     def _on_clone(self, parent, event):
         child = self.tracer.event_message(parent.tid)
+        if self.affinity.pinned:
+            self.affinity.release(child if self.affinity.pinned == parent.tid else 0)
         self._new_task(parent, child, self._clone_flags(parent, event))
         self.tracer.cont(parent.tid) if parent.after is None else self.tracer.cont_to_exit_stop(parent.tid)
 
@@ -212,7 +225,11 @@ class Supervisor:
         return _CLONE_VM if event == ptrace.EVENT_VFORK else 0
 
     def _new_task(self, parent, tid, flags):
-        group = parent.group if flags & _CLONE_THREAD else ThreadGroup(tid, parent.group.exe)
+        if flags & _CLONE_THREAD:
+            group = parent.group
+        else:
+            group = ThreadGroup(tid, parent.group.exe)
+            self.processes += 1
         memory = parent.memory if flags & _CLONE_VM else Memory(tid)
         fs = parent.fs if flags & _CLONE_FS else parent.fs.copy()
         task = Task(self.running, tid, group, memory, fs, parent.creds.copy())
@@ -254,6 +271,8 @@ class Supervisor:
             self.tracer.cont(task.tid)
             return
         self._release(task)
+        if self.tracing is not None:
+            self.tracing.result(task, 0)
         task.saved = task.after = task.clone_flags = None
         task.memory = Memory(task.tid)
         task.creds = program.creds or task.creds.after_exec(program.set_uid, program.set_gid)
@@ -265,7 +284,7 @@ class Supervisor:
         if not task.identity_filter and (task.creds.virtual or self.running.has_records):
             filters.append(self.identity_filter)
             task.identity_filter = True
-        task.memory.write(MAILBOX, loading.operations(program, task.creds, self.window, filters, first))
+        task.memory.write(MAILBOX, loading.operations(program, task.creds, self.window, filters, first, self.rules))
         self.tracer.cont(task.tid)
 
     def _take_over(self, leader, former):
@@ -310,36 +329,37 @@ class Supervisor:
         except Exception as error:
             answer = -self._bug(number, error)
         if self.tracing is not None:
-            self.tracing.call(task, number, regs, answer)
+            self.tracing.call(task, number, [regs[register] for register in ARGUMENTS], answer)
+            if answer is NATIVE:
+                answer = RunHere({})
+            elif answer.__class__ is Run:
+                answer = RunHere(answer.args)  # with a stop at its end, to see the result
         self._answer(task, number, answer)
 
     def _answer(self, task, number, answer):
         tracer, regs, tid = self.tracer, self.regs, task.tid
         if answer is NATIVE:
-            if self.tracing is not None and self.tracing.wants_result(task):
-                tracer.cont_to_exit_stop(tid)
-            else:
-                tracer.cont(tid)
+            tracer.cont(tid)
         elif answer.__class__ is int:
             regs[ORIG_RAX] = _MASK
             regs[RAX] = answer & _MASK
             tracer.set(tid)
             tracer.cont(tid)
         elif answer.__class__ is RunHere:
-            self._run_here(task, answer)
+            self._run_here(task, number, answer)
         else:
             self._run(task, number, answer.args)
 
     def _run(self, task, number, args):
         """Send the task through the stub's gadget."""
-        regs, slot = self.regs, task.slot
-        if slot is None:
-            slot = task.slot = self.window.new_slot()
-            if slot is None:
-                return self._answer(task, number, -self._no_slot())
+        regs = self.regs
+        placed = self._place(task, args)
+        if placed is None:
+            return self._answer(task, number, -E2BIG)
+        slot = task.slot
         self.window.save(slot, regs[RDI], regs[RSI], regs[RDX], regs[R10], regs[R8], regs[R9], regs[RBX], regs[RIP])
-        if not self._place(task, args):
-            return self._answer(task, number, -7)          # E2BIG
+        for register, value in placed:
+            regs[register] = value
         regs[RBX] = WINDOW_BASE + slot
         regs[RIP] = GADGET
         regs[RAX] = number
@@ -347,48 +367,55 @@ class Supervisor:
         self.tracer.set(task.tid)
         self.tracer.cont(task.tid)
 
-    def _run_here(self, task, answer):
+    def _run_here(self, task, number, answer):
         """Let the task make the call at its own site, and stop it at the end to put its registers back."""
         regs = self.regs
-        if task.slot is None:
-            task.slot = self.window.new_slot()
-            if task.slot is None:
-                return self._answer(task, 0, -self._no_slot())
+        placed = self._place(task, answer.args)
+        if placed is None:
+            return self._answer(task, number, -E2BIG)
         task.saved = [regs[register] for register in ARGUMENTS]
         task.after = answer.after or _unchanged
-        self._place(task, answer.args)
+        for register, value in placed:
+            regs[register] = value
         self.tracer.set(task.tid)
         self.tracer.cont_to_exit_stop(task.tid)
 
     def _place(self, task, args):
-        """Put the values of a Run where the guest can read but not write them; False when there is no room."""
-        regs, window = self.regs, self.window
+        """[(register, value)] of a Run, its strings put where the guest can read but not write them.
+
+        None when there is no room for an argument vector.
+        """
+        window = self.window
+        if task.slot is None:
+            task.slot = window.new_slot()
+            if task.slot is None:
+                self.running.warn_once("slots", "too many tasks in this machine")
+                return None
         offset = task.slot + SAVE_AREA
         end = task.slot + SLOT_SIZE
+        placed = []
         for index, value in args.items():
             if value.__class__ is bytes:
                 if offset + len(value) + 1 > end:
-                    return False
-                regs[ARGUMENTS[index]] = window.put(offset, value)
+                    return None
+                placed.append((ARGUMENTS[index], window.put(offset, value)))
                 offset += len(value) + 8 & ~7
             elif value.__class__ is Vector:
                 size = sum(len(word) + 1 for word in value if word.__class__ is bytes) + 8 * len(value) + 16
                 if offset + size > end:
-                    offset, end = self._vector_area(task, offset, end, size)
-                    if end is None:
-                        return False
-                regs[ARGUMENTS[index]], offset = _place_vector(window, offset, value)
+                    if task.vector is None:
+                        task.vector = window.new_vector()
+                    if task.vector is None or size >= VECTOR_SIZE // 2:
+                        return None
+                    offset = task.vector if end <= task.slot + SLOT_SIZE and end > task.slot else offset
+                    end = task.vector + VECTOR_SIZE
+                    if offset + size > end:
+                        return None
+                address, offset = _place_vector(window, offset, value)
+                placed.append((ARGUMENTS[index], address))
             else:
-                regs[ARGUMENTS[index]] = value & _MASK
-        return True
-
-    def _vector_area(self, task, offset, end, size):
-        """(offset, end) of a place for a vector too long for the slot."""
-        if task.vector is None and size < VECTOR_SIZE:
-            task.vector = self.window.new_vector()
-            if task.vector is not None:
-                return task.vector, task.vector + VECTOR_SIZE
-        return offset, None
+                placed.append((ARGUMENTS[index], value & _MASK))
+        return placed
 
     def _on_exit_stop(self, task):
         """The end of a call made at the task's own site."""
@@ -406,6 +433,7 @@ class Supervisor:
             except OSError as error:
                 new = -error.errno
             if new is not None and new != result:
+                result = new
                 regs[RAX] = new & _MASK
             tracer.set(tid)
         if self.tracing is not None:
@@ -417,10 +445,6 @@ class Supervisor:
     def _unknown(self, number):
         self.running.warn_once(number, f"system call {number} ({dispatch.name(number)}) is not supported: ENOSYS")
         return ENOSYS
-
-    def _no_slot(self):
-        self.running.warn_once("slots", "too many tasks in this machine")
-        return 12                           # ENOMEM
 
     def _bug(self, number, error):
         self.running.warn_once(("bug", number), f"internal error in {dispatch.name(number)}: "

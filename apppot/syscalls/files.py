@@ -57,8 +57,8 @@ def _open(task, index, dirfd, path, flags, mode, resolve=0):
     follow = not flags & os.O_NOFOLLOW and flags & _NO_FOLLOW_OPEN != _NO_FOLLOW_OPEN
     node = node_at(task, dirfd, path, follow, resolve)
     host = task.ns.open(task.caller, node, flags, mode)
-    if node.scratch:
-        task.scratch = host
+    if host is not node.host and node.mount.fs is task.machine.procfs:
+        task.scratch = host                # a generated text: deleted when the guest has opened it
     return Run({index: host})
 
 

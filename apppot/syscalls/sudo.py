@@ -138,7 +138,7 @@ def _find(task, request, environment):
     if not node.kind:
         raise _Message(b"sudo: %s: command not found\n" % words[0])
     program = programs.find(task, node, path)
-    program.creds = task.creds.logged_in(target.uid, gid, users.groups_of(ns, caller, target))
+    program.creds = task.creds.become(target.uid, gid, users.groups_of(ns, caller, target))
     program.set_uid = program.set_gid = None
     if program.prefix is not None:
         words = program.prefix + words[1:]

@@ -1,0 +1,220 @@
+"""From a Machine to its end: layers, mounts, user, first task, loop, cleaning up."""
+
+import os
+import sys
+from contextlib import ExitStack, closing
+from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
+
+from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
+from apppot.image.cow import Cow
+from apppot.kernel import environment, identity, limits, wall
+from apppot.kernel.credentials import Credentials
+from apppot.kernel.rundir import RunDirectory, temporary
+from apppot.kernel.running import RunningMachine
+from apppot.kernel.signals import Attendant
+from apppot.kernel.supervisor import Supervisor
+from apppot.kernel.task import FsState, Task, ThreadGroup
+from apppot.machine import JOB, what_runs
+from apppot.platform import affinity, libc, seccomp
+from apppot.platform.layout import STUB_BASE, STUB_END
+from apppot.platform.window import Window
+from apppot.syscalls import programs
+from apppot.vfs import devfs, users
+from apppot.vfs.caller import KERNEL
+from apppot.vfs.hostfs import HostFS
+from apppot.vfs.namespace import Namespace
+from apppot.vfs.overlay import OPAQUE, Overlay
+from apppot.vfs.ownership import Ownership
+from apppot.vfs.procfs import ProcFS
+
+
+def run(machine):
+    """Run the machine to its end; the exit status of the guest's command."""
+    attendant = Attendant()
+    with ExitStack() as stack:
+        run_dir = stack.enter_context(closing(RunDirectory()))
+        if machine.cow is not None:
+            cow = stack.enter_context(closing(Cow.open(machine.cow)))
+        else:
+            place = stack.enter_context(closing(RunDirectory([temporary()], b"apppot-cow-")))
+            cow = stack.enter_context(closing(Cow.open(place.path + b"/cow")))
+        if machine.image == b"/":
+            _hide_host_temporaries(cow)
+        ownership = Ownership(cow.upper, cow.ownership_log)
+        stack.callback(ownership.close)
+        root = Overlay(machine.lowers, cow.upper, cow.work, ownership)
+        ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
+        window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
+        running = RunningMachine(machine, run_dir.path, ns, window, ownership)
+        return _run(machine, running, attendant)
+
+
+def _run(machine, running, attendant):
+    ns = running.ns
+    _mount(machine, running)
+    uid, gid, groups = identity.host_user()
+    identity.set_up(ns, uid, gid)
+    running.sudo_file = identity.mount_sudo(ns, running.run_dir)
+    user = identity.start_user(ns, machine, uid)
+    task, words = _first_task(machine, running, user, Credentials(uid, gid, groups))
+    return _supervise(machine, running, attendant, task, words, environment.make(machine, user))
+
+
+# -- the tree
+
+def _mount(machine, running):
+    ns, run_dir = running.ns, running.run_dir
+    ns.make_mountpoint(b"/dev")
+    devfs.Dev(run_dir).mount(ns)
+    running.procfs = ProcFS(running, run_dir, hidden=(running.stub, running.window.path))
+    _mount_at(ns, b"/proc", running.procfs)
+    _mount_at(ns, b"/sys", HostFS(b"/sys", readonly=True))
+    _private_tmp(ns)
+    if machine.job_dir != b"/":
+        _mount_at(ns, JOB, HostFS(machine.job_dir))
+        if machine.image == b"/":
+            _mount_at(ns, machine.job_dir, HostFS(machine.job_dir))
+    for bind in machine.binds:
+        _mount_at(ns, bind.guest, HostFS(bind.host, readonly=bind.read_only))
+
+
+def _mount_at(ns, path, fs):
+    directory = not isinstance(fs, HostFS) or fs.fd >= 0
+    try:
+        ns.make_mountpoint(path, directory)
+        ns.mount(ns.resolve(KERNEL, path).path, fs)
+    except OSError as error:
+        raise AppPotError(f"{os.fsdecode(path)}: nothing can be mounted there: {error.strerror}") from None
+
+
+def _hide_host_temporaries(cow):
+    """With the host's own root as image, its /tmp and /var/tmp are not the guest's."""
+    for path in (b"/tmp", b"/var/tmp"):
+        directory = cow.upper + path
+        if not os.path.isdir(directory):
+            os.makedirs(directory, 0o755)
+            os.chmod(directory, 0o1777)
+            os.close(os.open(directory + b"/" + OPAQUE, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def _private_tmp(ns):
+    identity.make_directories(ns, b"/tmp")
+    ns.chmod(KERNEL, ns.resolve(KERNEL, b"/tmp"), 0o1777)
+
+
+# -- the first task
+
+def _first_task(machine, running, user, host_creds):
+    """(Task ready to be started, argv)."""
+    ns = running.ns
+    creds = host_creds
+    if (user.uid, user.gid) != (creds.ruid, creds.rgid) or user.uid == 0:
+        creds = creds.become(user.uid, user.gid, users.groups_of(ns, KERNEL, user))
+    workdir = machine.workdir or (JOB if machine.job_dir != b"/" else user.home)
+    fs = FsState(b"/", workdir, _umask())
+    task = Task(running, 0, ThreadGroup(0, b"/"), None, fs, creds)
+    try:
+        node = ns.resolve(task.caller, workdir)
+        if node.kind != 0o040000:
+            raise OSError(ENOTDIR if node.kind else ENOENT, os.strerror(ENOTDIR if node.kind else ENOENT))
+    except OSError as error:
+        raise AppPotError(f"--workdir {os.fsdecode(workdir)}: {error.strerror} in the machine") from None
+    task.fs = FsState(b"/", node.path, fs.umask)
+    task.fs.users = 1
+    words = what_runs(machine, lambda path: _is_command(task, path), user.shell)
+    return task, _find_program(task, words)
+
+
+def _is_command(task, path):
+    try:
+        return task.ns.resolve(task.caller, path).kind == 0o100000
+    except OSError:
+        return False
+
+
+def _find_program(task, words):
+    """Set task.program for `words`, looked up as a shell does; the argv it gets."""
+    shown = os.fsdecode(words[0])
+    path = users.command_path(task.ns, task.caller, words[0], environment.PATH)
+    if path is None:
+        raise AppPotError(f"{shown}: command not found in the machine", STATUS_NOT_FOUND)
+    try:
+        node = task.ns.resolve(task.caller, path)
+        task.program = programs.find(task, node, path)
+    except OSError as error:
+        if error.errno == ENOEXEC and node.kind and _is_text(node):
+            return _find_program(task, [b"/bin/sh", path] + words[1:])       # as execvp(3) does
+        if error.errno == ENOENT and not node.kind:
+            raise AppPotError(f"{shown}: command not found in the machine", STATUS_NOT_FOUND) from None
+        reason = "its interpreter is not in the image" if error.errno == ENOENT else error.strerror
+        status = STATUS_NOT_FOUND if error.errno in (ENOENT, ENOTDIR) else STATUS_NOT_EXECUTABLE
+        if error.errno == EACCES:
+            reason = "it is not executable (chmod +x)"
+        raise AppPotError(f"{shown}: can't be executed in the machine: {reason}", status) from None
+    return words if task.program.prefix is None else task.program.prefix + words[1:]
+
+
+def _is_text(node):
+    with open(node.host, "rb") as file:
+        return b"\0" not in file.read(256)
+
+
+def _umask():
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+# -- running
+
+def _supervise(machine, running, attendant, task, words, variables):
+    window = running.window
+    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network)),
+               window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END)))
+    stats = tracing = None
+    if machine.stats or machine.trace is not None:
+        from apppot.kernel.tracing import Stats, Trace
+        stats = Stats() if machine.stats else None
+        tracing = Trace(machine.trace) if machine.trace is not None else None
+    rules = wall.rule_set(machine, running)
+    supervisor = Supervisor(running, filters, rules, stats, tracing)
+    cwd = running.ns.open(task.caller, running.ns.at(task.fs.cwd(task)), os.O_PATH | os.O_DIRECTORY)
+    libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    supervisor.start(task, lambda: _spawn(machine, running, attendant, cwd, words, variables, rules))
+    looks = [supervisor.affinity.tick]
+    if machine.mem is not None:
+        looks.append(limits.MemoryWatch(running, machine.mem).look)
+    attendant.start(running, supervisor.main, machine.timeout, affinity.TICK, looks)
+    status = supervisor.run()
+    if stats is not None:
+        stats.write(supervisor.processes)
+    if tracing is not None:
+        tracing.close()
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _spawn(machine, running, attendant, cwd, words, variables, rules):
+    """Fork the first task; (its number, function that lets it go on to exec the stub)."""
+    held, released = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(released)
+            os.read(held, 1)
+            os.close(held)
+            os.chdir(cwd)
+            limits.apply_in_child(machine)
+            if rules is not None:
+                os.set_inheritable(rules, True)
+            if os.getuid() == 0:
+                libc.drop_capabilities()
+            attendant.restore_in_child()
+            os.execve(running.stub, words, variables)
+        except OSError as error:
+            os.write(2, f"apppot-start: {os.fsdecode(error.filename or running.stub)}: {error.strerror}\n".encode())
+        finally:
+            os._exit(125)
+    os.close(held)
+    return pid, lambda: os.close(released)

@@ -1,0 +1,100 @@
+"""The invoking user inside the machine: passwd and group entries, a home directory, sudo (DESIGN §5).
+
+All of it goes through the namespace, so that it lands in the upper layer and nothing in the image changes.
+"""
+
+import os
+
+from apppot.errors import AppPotError
+from apppot.vfs import users
+from apppot.vfs.caller import KERNEL
+from apppot.vfs.hostfs import HostFS
+
+NAME = b"user"
+HOME = b"/home/user"
+_SUDO_PLACES = (b"/usr/bin", b"/bin", b"/usr/local/bin")
+_SUDO_TEXT = b"#!/bin/sh\n# AppPot plays sudo itself when this file is executed.\nexit 1\n"
+_SHELLS = (b"/bin/bash", b"/bin/sh", b"/bin/busybox")
+
+
+def host_user():
+    """(uid, gid, supplementary groups) of the user who runs the machine."""
+    return os.getuid(), os.getgid(), tuple(sorted(os.getgroups()))
+
+
+def set_up(ns, uid, gid):
+    """Give the host user an entry in the guest's passwd and group, and a home."""
+    make_directories(ns, HOME)
+    if uid == 0:
+        return
+    shell = next((shell for shell in _SHELLS if exists(ns, shell)), b"/bin/sh")
+    _put_line(ns, b"/etc/passwd", NAME, b"%s:x:%d:%d:AppPot user:%s:%s" % (NAME, uid, gid, HOME, shell))
+    if not any(line.split(b":")[2:3] == [b"%d" % gid] for line in _lines(ns, b"/etc/group")):
+        _put_line(ns, b"/etc/group", NAME, b"%s:x:%d:" % (NAME, gid))
+
+
+def start_user(ns, machine, uid):
+    """The User that the first process is: --user, --root, else the host user's entry."""
+    if machine.user is not None:
+        user = users.user_by_name(ns, KERNEL, os.fsencode(machine.user))
+        if user is None or (not str(machine.user).lstrip("#").isdigit()
+                            and users.user_by_name(ns, KERNEL, os.fsencode(machine.user)).name != os.fsencode(machine.user)):
+            raise AppPotError(f"--user {machine.user}: the image has no such user", 2)
+        return user
+    if machine.root or uid == 0:
+        return users.user_by_id(ns, KERNEL, 0) or users.User(b"root", 0, 0, b"/root", b"/bin/sh")
+    return users.user_by_name(ns, KERNEL, NAME) or users.User(NAME, uid, os.getgid(), HOME, b"/bin/sh")
+
+
+def mount_sudo(ns, run_dir):
+    """Put a sudo where shells look for it; the host path that stands for it."""
+    path = run_dir + b"/sudo"
+    with open(path, "wb") as file:
+        file.write(_SUDO_TEXT)
+    os.chmod(path, 0o755)
+    for directory in _SUDO_PLACES:
+        if exists(ns, directory):
+            node = ns.resolve(KERNEL, directory + b"/sudo", None, False)
+            ns.mount(node.path, HostFS(path, readonly=True), soft=True)
+            break
+    return path
+
+
+def exists(ns, path):
+    try:
+        return bool(ns.resolve(KERNEL, path).kind)
+    except OSError:
+        return False
+
+
+def make_directories(ns, path):
+    """mkdir -p in the guest."""
+    done = b""
+    for part in path.strip(b"/").split(b"/"):
+        done += b"/" + part
+        node = ns.resolve(KERNEL, done)
+        if not node.kind:
+            ns.mkdir(KERNEL, node, 0o755)
+
+
+def _lines(ns, path):
+    return users.read_file(ns, KERNEL, path).splitlines()
+
+
+def _put_line(ns, path, name, line):
+    """Make `line` the entry called `name` of a passwd-like file; it comes first among those of its number."""
+    lines = _lines(ns, path)
+    if line in lines:
+        return
+    number = line.split(b":")[2]
+    kept = [old for old in lines if old.split(b":", 1)[0] != name]
+    at = next((index for index, old in enumerate(kept) if old.split(b":")[2:3] == [number]), len(kept))
+    kept.insert(at, line)
+    if path == b"/etc/passwd" and not any(old.startswith(b"root:") for old in kept):
+        kept.insert(0, b"root:x:0:0:root:/root:/bin/sh")
+    make_directories(ns, b"/etc")
+    node = ns.resolve(KERNEL, path)
+    host = ns.open(KERNEL, node, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    with open(host, "wb") as file:
+        file.write(b"\n".join(kept) + b"\n")
+    os.chmod(host, 0o644)
