@@ -1,7 +1,7 @@
 """Who a task is, and how that changes: credentials(7) and capabilities(7) as data.
 
 The kernel of the host knows every guest task as the user who started the machine, without a capability. What a task
-may call itself beyond that is kept here, and the rules for it are the kernel's own (kernel/sys.c, security/commoncap.c).
+may call itself beyond that is kept here; the rules for it are the kernel's own (kernel/sys.c, security/commoncap.c).
 All capability sets are ints, bit n for capability n.
 """
 
@@ -13,7 +13,8 @@ CAP_SETUID = 7
 CAP_SETPCAP = 8
 LAST_CAP = 40
 ALL_CAPS = (1 << LAST_CAP + 1) - 1
-#: What follows the file-system user id: CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID LINUX_IMMUTABLE MKNOD MAC_OVERRIDE
+#: What goes and comes with file-system user id 0: CAP_CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID,
+#: LINUX_IMMUTABLE, MKNOD, MAC_OVERRIDE
 FS_CAPS = 0b11111 | 1 << 9 | 1 << 27 | 1 << 32
 
 SECBIT_NOROOT = 0x01
@@ -39,7 +40,8 @@ class Credentials:
     """
 
     __slots__ = ("host", "ruid", "euid", "suid", "fsuid", "rgid", "egid", "sgid", "fsgid", "groups",
-                 "permitted", "effective", "inheritable", "bounding", "ambient", "securebits", "no_new_privs", "virtual")
+                 "permitted", "effective", "inheritable", "bounding", "ambient", "securebits", "no_new_privs",
+                 "virtual")
 
     def __init__(self, uid, gid, groups=(), host=None):
         """A task that has just been logged in as uid; `host` defaults to the same ids."""

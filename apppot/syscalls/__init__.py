@@ -31,7 +31,7 @@ def _import_next():
 
 
 def collect(modules, known=()):
-    """The handlers among the modules' own functions: those named as a row of the table. Two for one call are an error."""
+    """The modules' own functions that are named as a row of the table. Two for one call are an error."""
     from apppot.syscalls.table import by_name
 
     found = {}

@@ -263,6 +263,9 @@ def clone3(task, args: Ptr, size: U64):
 
 def unshare(task, flags: U64):
     """Of what the filter lets come here, only the working directory is the supervisor's business."""
-    if flags & CLONE_FS:
-        task.fs = task.fs.copy()
+    shared = task.fs
+    if flags & CLONE_FS and shared.users > 1:
+        task.fs = shared.copy()
+        task.fs.users = 1
+        shared.users -= 1
     return NATIVE

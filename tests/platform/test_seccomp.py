@@ -50,10 +50,8 @@ def error(code):
     return seccomp.RET_ERRNO | code
 
 
-@pytest.mark.parametrize("row", table.ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in table.ROWS if not row.rules], ids=lambda row: row.name)
 def test_a_row_without_rules_is_answered_as_the_table_says(base, row):
-    if row.rules:
-        pytest.skip("has rules")
     answer, constant = run(base, row.number)
     assert constant or row.flags & table.STUB
     assert answer == {table.NATIVE: ALLOW, table.TRACED: TRACE}.get(row.action, error(row.error))

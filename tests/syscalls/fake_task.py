@@ -12,6 +12,7 @@ from apppot.syscalls.decode import decoders_of
 
 BASE = 0x10000
 SIZE = 0x10000
+NOBODY = 5000000  # above every limit of process ids
 UID, GID, GROUPS = 1000, 1000, (1000, 1001)
 
 
@@ -154,7 +155,7 @@ class FakeTask:
     """`descriptors`: {fd: host path or real descriptor}; `ns`: a namespace, real or a stub."""
 
     def __init__(self, ns=None, root=False):
-        self.tid = self.tgid = 4242
+        self.tid = self.tgid = NOBODY
         self.creds = Credentials(UID, GID, GROUPS)
         if root:
             self.creds = self.creds.become(0, 0, (0,))

@@ -30,7 +30,8 @@ def tree(tmp_path):
 @pytest.fixture
 def task(tree):
     task = FakeTask(StubNamespace(tree))
-    opened = [os.open(tree / "file", os.O_RDONLY), os.open(tree / "dir", os.O_RDONLY), os.open(tree / "file", os.O_PATH)]
+    opened = [os.open(tree / name, flags)
+              for name, flags in (("file", os.O_RDONLY), ("dir", os.O_RDONLY), ("file", os.O_PATH))]
     task.descriptors.update(zip((3, 4, 5), opened))
     yield task
     for fd in opened:

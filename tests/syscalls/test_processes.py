@@ -10,6 +10,7 @@ from errno import EINVAL, EPERM, ESRCH
 import pytest
 from fake_task import FakeTask, call, fails
 
+from apppot.kernel.task import FsState
 from apppot.syscalls import processes, system
 from apppot.syscalls.answer import NATIVE, RunHere
 
@@ -132,15 +133,13 @@ def test_clone3(task):
 
 
 def test_unshare_gives_an_own_working_directory(task):
-    class Fs:
-        def copy(self):
-            return Fs()
-
-    task.fs = before = Fs()
+    task.fs = shared = FsState(b"/", b"/tmp", 0o022)
+    shared.users = 2
     assert call(task, processes.unshare, 0x400) is NATIVE
-    assert task.fs is before
+    assert task.fs is shared
     assert call(task, processes.unshare, 0x200) is NATIVE
-    assert task.fs is not before
+    assert task.fs is not shared
+    assert (task.fs.cwd(task), task.fs.users, shared.users) == (b"/tmp", 1, 1)
 
 
 # the host name
@@ -158,10 +157,10 @@ def test_uname(task):
     shown, real = fields(task, buffer), os.uname()
     assert shown[:2] == [b"Linux", b"pot"]
     assert shown[2] == os.fsencode(real.release) and shown[4] == b"x86_64"
-    assert shown[5] == call_domain()
+    assert shown[5] == domain()
 
 
-def call_domain():
+def domain():
     with open("/proc/sys/kernel/domainname", "rb") as file:
         return file.read().strip()
 
