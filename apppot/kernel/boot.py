@@ -70,6 +70,8 @@ def _mount(machine, running):
     _mount_at(ns, b"/proc", running.procfs)
     _mount_at(ns, b"/sys", HostFS(b"/sys", readonly=True))
     _private_tmp(ns)
+    if machine.image != b"/":
+        _share_network_names(ns)
     if machine.job_dir != b"/":
         _mount_at(ns, JOB, HostFS(machine.job_dir))
         if machine.image == b"/":
@@ -85,6 +87,13 @@ def _mount_at(ns, path, fs):
         ns.mount(ns.resolve(KERNEL, path).path, fs)
     except OSError as error:
         raise AppPotError(f"{os.fsdecode(path)}: nothing can be mounted there: {error.strerror}") from None
+
+
+def _share_network_names(ns):
+    """The network is the host's, so are its names. Soft: the guest may put files of its own there."""
+    for path in (b"/etc/resolv.conf", b"/etc/hosts"):
+        if os.path.isfile(path) and identity.exists(ns, b"/etc"):
+            ns.mount(ns.resolve(KERNEL, path, None, False).path, HostFS(path, readonly=True), soft=True)
 
 
 def _hide_host_temporaries(cow):

@@ -200,6 +200,17 @@ class Namespace:
                         return self._walk_link(caller, directory, node)
         return self._walk(caller, path, start, follow, resolve_flags)
 
+    def resolve_open(self, caller, path, flags, start=None, resolve_flags=0):
+        """`resolve` for open(2) with `flags`: whether a symlink at the end is followed, and names ending in "/"."""
+        exclusive = os.O_CREAT | os.O_EXCL
+        follow = not flags & os.O_NOFOLLOW and flags & exclusive != exclusive
+        if path[-1:] == b"/" and flags & (os.O_CREAT | abi.O_PATH) == os.O_CREAT:
+            bare = path.rstrip(b"/")
+            if bare and bare.rpartition(b"/")[2] not in _DOTS:
+                self.resolve(caller, bare, start, False, resolve_flags)
+                fail(EISDIR)
+        return self.resolve(caller, path, start, follow, resolve_flags)
+
     def at(self, path):
         """The node of a canonical guest path; a symlink at its end is not followed."""
         return self.resolve(KERNEL, path, None, False)
