@@ -43,10 +43,9 @@ def _change_open(task, fd, method, *args, o_path=False):
     if node is not None and node.kind and (o_path or not _is_o_path(task, fd)):
         getattr(task.ns, method)(task.caller, node, *args)
         return 0
-    if node is not None and not task.fd_link(fd).endswith(b" (deleted)"):
+    if node is not None and not node.kind:
         return 0  # deleted in the guest, but the image still has it, and keeps it as it is
-    if node is not None and node.mount.readonly:
-        raise error(EROFS)
+    _check_deleted(task, task.fd_link(fd))
     own = task.getfd(fd)
     try:
         _OF_DESCRIPTOR[method](own, *args)
@@ -56,6 +55,14 @@ def _change_open(task, fd, method, *args, o_path=False):
     finally:
         os.close(own)
     return 0
+
+
+def _check_deleted(task, link):
+    """A deleted file may still have other names where the guest may not write."""
+    if link.endswith(b" (deleted)"):
+        directory = task.ns.guest_path(link.rpartition(b"/")[0])
+        if directory is not None and task.ns.at(directory).mount.readonly:
+            raise error(EROFS)
 
 
 def _is_o_path(task, fd):

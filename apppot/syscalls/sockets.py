@@ -61,7 +61,7 @@ def bind(task, fd: Fd, address: Ptr, length: Int):
         return RunHere({1: data, 2: len(data)})
     node = task.ns.resolve(task.caller, name, follow=False)
     try:
-        host = task.ns.open(task.caller, node, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o777)
+        host = task.ns.create_path(task.caller, node)
     except OSError as refused:
         raise error(EADDRINUSE if refused.errno == EEXIST else refused.errno) from None
     data = _sockaddr(task, host)

@@ -110,13 +110,15 @@ class StubNamespace:
         return node
 
     def guest_path(self, host):
+        if host.endswith(b" (deleted)"):
+            return None
         return host[len(self.root):] or b"/" if host.startswith(self.root) else None
 
     def plain_stat(self, caller, node):
         return self.plain
 
-    def open(self, caller, node, flags, mode=0):
-        if node.kind and flags & os.O_EXCL:
+    def create_path(self, caller, node):
+        if node.kind:
             raise OSError(EEXIST, os.strerror(EEXIST))
         return node.host
 
