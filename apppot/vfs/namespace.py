@@ -168,7 +168,8 @@ class Namespace:
         """The node a path leads to. See docs/architecture.md.
 
         start: canonical guest directory of relative names; default: the caller's.
-        follow: go through a symlink at the end.
+        follow: go through a symlink at the end. None, for calls that make, remove or rename a name: never, not even
+        when a "/" stands behind it; the name is taken for itself, and the call judges by node.slash.
         """
         if caller.root == b"/" and not resolve_flags:
             head, slash, name = path.rpartition(b"/")
@@ -287,7 +288,7 @@ class Namespace:
             if keep and not todo:    # the last component of the text that was asked for
                 self._remember(caller, path, start, here)
                 keep = False
-            if kind == S_IFLNK and (not last or follow or todo):
+            if kind == S_IFLNK and (not last or follow or todo and follow is not None):
                 links += 1
                 if links > MAX_LINKS or flags & abi.RESOLVE_NO_SYMLINKS:
                     fail(ELOOP)
@@ -316,7 +317,7 @@ class Namespace:
                     return node
             if last:
                 if todo:        # only empty ones: the name ends in "/"
-                    if kind and kind != S_IFDIR:
+                    if kind and kind != S_IFDIR and follow is not None:
                         fail(ENOTDIR)
                     ending = SLASH
                 return node.ending(ending | via_link) if ending else node
@@ -574,7 +575,7 @@ class Namespace:
         if node.mount.fs.readonly and not node.mount.soft:
             fail(EROFS)
         if node.slash:
-            fail(ENOTDIR if node.slash & VIA_LINK else EISDIR if node.kind else ENOENT)
+            fail(ENOENT if not node.kind else EISDIR if node.kind == S_IFDIR and node.slash == SLASH else ENOTDIR)
         if not node.kind:
             fail(ENOENT)
         if node.kind == S_IFDIR:

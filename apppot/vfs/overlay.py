@@ -54,7 +54,8 @@ class Overlay(OnDisk):
         layers = self.lowers or (self.upper,)
         node = Node.at(mount.path, layers[0] or b"/", S_IFDIR, mount, mount.parent, mount.path.rpartition(b"/")[2])
         self.top = Directory.of(self, node)
-        self.top.lowers = self.lowers
+        opaque = [index for index, lower in enumerate(self.lowers) if os.path.lexists(lower + b"/" + OPAQUE)]
+        self.top.lowers = self.lowers[:opaque[0] + 1] if opaque else self.lowers
         self._set_upper(self.top, self.upper)
         return node
 

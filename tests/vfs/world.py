@@ -86,17 +86,17 @@ class World:
         caller = caller or self.caller
         return self.ns.stat(caller, self.node(path, follow, caller))
 
-    def call(self, name, path, *args, follow=False, caller=None):
+    def call(self, name, path, *args, follow=None, caller=None):
         caller = caller or self.caller
         return getattr(self.ns, name)(caller, self.node(path, follow, caller), *args)
 
     def rename(self, old, new, flags=0, caller=None):
         caller = caller or self.caller
-        self.ns.rename(caller, self.node(old, False, caller), self.node(new, False, caller), flags)
+        self.ns.rename(caller, self.node(old, None, caller), self.node(new, None, caller), flags)
 
     def link(self, old, new, caller=None):
         caller = caller or self.caller
-        self.ns.link(caller, self.node(old, False, caller), self.node(new, False, caller))
+        self.ns.link(caller, self.node(old, False, caller), self.node(new, None, caller))
 
 
 def snapshot(top):
