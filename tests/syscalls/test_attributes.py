@@ -7,10 +7,10 @@ from errno import (
 )
 
 import pytest
-from fake_task import UID, FakeTask, StubNamespace, call, fails
 
 from apppot.syscalls import attributes
 from apppot.syscalls.answer import NATIVE, Run
+from tests.syscalls.fake_task import UID, FakeTask, StubNamespace, call, fails
 
 NOW = (1 << 30) - 1
 OMIT = (1 << 30) - 2

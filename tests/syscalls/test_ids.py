@@ -4,11 +4,11 @@ import struct
 from errno import EFAULT, EINVAL, EPERM, ESRCH
 
 import pytest
-from fake_task import GROUPS, UID, FakeTask, call, fails
 
 from apppot.kernel.credentials import ALL_CAPS
 from apppot.syscalls import ids
 from apppot.syscalls.answer import NATIVE
+from tests.syscalls.fake_task import GROUPS, UID, FakeTask, call, fails
 
 
 @pytest.fixture

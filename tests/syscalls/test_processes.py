@@ -8,11 +8,11 @@ import sys
 from errno import EINVAL, EPERM, ESRCH
 
 import pytest
-from fake_task import FakeTask, call, fails
 
 from apppot.kernel.task import FsState
 from apppot.syscalls import processes, system
 from apppot.syscalls.answer import NATIVE, RunHere
+from tests.syscalls.fake_task import FakeTask, call, fails
 
 OUTSIDE = os.getppid()
 INSIDE, THREAD = 5000001, 5000002

@@ -6,10 +6,10 @@ import struct
 from errno import EADDRINUSE, EADDRNOTAVAIL, EBADF, ECONNREFUSED, EINVAL, ENAMETOOLONG, ENETUNREACH, ENOENT, ENOTSOCK
 
 import pytest
-from fake_task import FakeTask, StubNamespace, call, fails
 
 from apppot.syscalls import sockets
 from apppot.syscalls.answer import NATIVE, RunHere, Structure
+from tests.syscalls.fake_task import FakeTask, StubNamespace, call, fails
 
 FD = 3
 INET = struct.pack("<H", 2) + struct.pack(">H", 53) + bytes([127, 0, 0, 1]) + bytes(8)

@@ -1,0 +1,108 @@
+"""Attribute and socket calls on a real namespace: lower files are copied up, never changed."""
+
+import os
+import socket
+import struct
+from errno import EADDRINUSE, ENODATA
+
+import pytest
+
+from apppot.syscalls import attributes, sockets
+from apppot.syscalls.answer import Run, RunHere
+from tests.syscalls.fake_task import FakeTask, call, fails
+from tests.vfs.world import World
+
+CWD = -100
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path / "world", {"file": b"text", "dir": {"inner": b""}, "link": ("link", "file")})
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=[False, True], ids=["user", "root"])
+def task(request, world):
+    task = FakeTask(world.ns)
+    task.creds = type(task.creds)(os.geteuid(), os.getegid(), os.getgroups())
+    task.creds.virtual = False
+    if request.param:
+        task.creds = task.creds.become(0, 0, (0,))
+    return task
+
+
+def lower(world, name):
+    return os.lstat(world.lowers[0] + name)
+
+
+def test_a_lower_file_is_changed_in_its_copy(task, world):
+    before, path = lower(world, b"/file"), task.path(b"/link")
+    assert call(task, attributes.chmod, path, 0o741) == 0
+    assert call(task, attributes.truncate, path, 2) == 0
+    assert call(task, attributes.utimensat, CWD, path, task.put(struct.pack("<4q", 5, 6, 7, 8)), 0) == 0
+    after = world.ns.stat(task.caller, world.node("/file"))
+    assert (after.st_mode & 0o7777, after.st_size) == (0o741, 2)
+    assert (after.st_atime_ns, after.st_mtime_ns) == (5_000_000_006, 7_000_000_008)
+    assert lower(world, b"/file") == before
+
+
+def test_a_lower_file_is_changed_through_a_descriptor(task, world):
+    fd = os.open(world.lowers[0] + b"/file", os.O_RDONLY)
+    try:
+        task.descriptors[3] = fd
+        before = os.fstat(fd)
+        assert call(task, attributes.fchmod, 3, 0o700) == 0
+        assert world.stat("/file").st_mode & 0o7777 == 0o700
+        world.call("unlink", "/file")
+        assert call(task, attributes.fchmod, 3, 0o444) == 0
+        assert os.fstat(fd) == before
+    finally:
+        os.close(fd)
+
+
+def test_root_gives_files_away(task, world):
+    task.creds = task.creds.become(0, 0)
+    assert call(task, attributes.chown, task.path(b"/file"), 12, 34) == 0
+    status = world.ns.stat(task.caller, world.node("/file"))
+    assert (status.st_uid, status.st_gid) == (12, 34)
+
+
+def test_extended_attributes(task, world):
+    try:
+        os.setxattr(world.cow.upper, "user.probe", b"")
+    except OSError:
+        pytest.skip("no user.* attributes on this file system")
+    path, name = task.path(b"/file"), task.path(b"user.a")
+    buffer = task.put(b"value" + bytes(11))
+    assert call(task, attributes.setxattr, path, name, buffer, 5, 0) == 0
+    assert os.listxattr(world.lowers[0] + b"/file") == []
+    if task.caller.virtual:
+        assert call(task, attributes.getxattr, path, name, buffer, 16) == 5
+        assert call(task, attributes.listxattr, path, buffer, 16) == 7
+    assert call(task, attributes.removexattr, path, name) == 0
+    fails(ENODATA, task, attributes.removexattr, path, name)
+
+
+def test_access(task, world):
+    path = task.path(b"/file")
+    assert call(task, attributes.access, path, os.R_OK | os.W_OK) == 0
+    answer = call(task, attributes.access, path, os.R_OK)
+    assert answer == 0 or answer == Run({0: world.lowers[0] + b"/file"})
+    assert call(task, attributes.statfs, path).args[0].endswith(b"/file")
+
+
+def test_a_socket_is_bound_in_the_upper_layer(task, world):
+    address = task.put(struct.pack("<H", 1) + b"/dir/socket\0")
+    answer = call(task, sockets.bind, 3, address, 14)
+    assert isinstance(answer, RunHere)
+    host = answer.args[1][2:-1]
+    for alias in task.machine.aliases.items():
+        host = host.replace(alias[1], alias[0])
+    assert host == world.cow.upper + b"/dir/socket"
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.open(os.path.dirname(host), os.O_PATH)
+        server.bind(b"/proc/self/fd/%d/socket" % here)
+        os.close(here)
+    fails(EADDRINUSE, task, sockets.bind, 3, address, 14)
+    assert call(task, sockets.connect, 3, address, 14).args == answer.args
