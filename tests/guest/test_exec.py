@@ -1,0 +1,192 @@
+"""exec in all its forms, compared with the same program run natively in the tree, and written expectations."""
+
+import os
+import shutil
+import struct
+
+import pytest
+
+KINDS = {
+    "dynamic": [],  # position-independent, the Debian default
+    "non-pie": ["-no-pie"],
+    "static": ["-static"],
+    "static-pie": ["-static-pie"],
+}
+SELF = ["argc 3", "argv ./prog", "argv self", "argv a b", "exe /home/user/job/prog", "name prog", "comm prog",
+        "execfn ./prog", "phdr loads entry set pagesz 4096 secure 0 random 1 uid 1", "brk 1", "maps 1 0", "env marked"]
+
+
+@pytest.fixture(scope="module")
+def built(debian_tree, tmp_path_factory):
+    """programs/exec.c made by the guest's own compiler, in every kind."""
+    import subprocess
+    from .conftest import PROGRAMS, environment, start_command
+    directory = tmp_path_factory.mktemp("built")
+    shutil.copy(PROGRAMS / "exec.c", directory)
+    script = "\n".join(f"gcc -O1 -w -pthread {' '.join(flags)} -o {kind} exec.c" for kind, flags in KINDS.items())
+    done = subprocess.run(start_command("sh", "-ec", script, image=debian_tree), cwd=directory, env=environment(),
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+@pytest.fixture(params=KINDS)
+def prog(built, job, request):
+    """./prog in the job directory, once for each kind of ELF file."""
+    shutil.copy(built / request.param, job / "prog")
+    return "./prog"
+
+
+@pytest.fixture
+def static(program, job):
+    shutil.copy(program("exec"), job / "prog")
+    return "./prog"
+
+
+def test_what_a_program_sees_of_itself(run_guest, prog):
+    done = run_guest(prog, "self", "a b", env={"MARK": "marked"}, check=True)
+    *lines, descriptors = done.stdout.splitlines()
+    assert lines == SELF
+    assert descriptors == "fd0 fd1 fd2 fd3 "  # 3 is the maps file that is read
+
+
+def test_interpreter_given_explicitly(run_guest, built, job):
+    shutil.copy(built / "dynamic", job / "prog")
+    done = run_guest("/lib64/ld-linux-x86-64.so.2", "./prog", "self", check=True)
+    assert "argv ./prog" in done.stdout
+    assert run_guest("/lib64/ld-linux-x86-64.so.2", "--list", "/bin/ls", check=True).stdout.count("=> /lib/") >= 2
+
+
+@pytest.mark.parametrize("way", ["execv", "other-argv0", "fork", "vfork", "clone-vm", "clone-files", "spawn", "spawnp",
+                                 "fexecve", "fexecve-path", "memfd", "thread"])
+def test_ways_to_exec(run_guest, prog, way):
+    assert run_guest(prog, way, "/home/user/job/prog", "exit", "7").returncode == 7
+
+
+@pytest.mark.parametrize("way", ["fork", "vfork", "spawn", "fexecve", "thread"])
+def test_ways_to_exec_a_script(run_guest, static, job, way):
+    script = job / "script"
+    script.write_text("#!/bin/sh -u\necho \"$0|$*\"\nexit 9\n")
+    script.chmod(0o755)
+    done = run_guest(static, way, "/home/user/job/script", "a", "b c")
+    assert done.returncode == 9, done.stderr
+    name, _, arguments = done.stdout.partition("|")
+    assert arguments == "a b c\n"
+    assert name == "/home/user/job/script" or (way == "fexecve" and name.startswith("/dev/fd/"))
+
+
+def test_execveat_just_written_deleted_and_self(run_guest, static, job):
+    assert run_guest(static, "execveat", "bin/env", "true").returncode == 0
+    out = run_guest(static, "written", check=True).stdout.splitlines()
+    assert {"argc 2", "exe /home/user/job/just-written", "comm just-written"} <= set(out)
+    assert run_guest(static, "self-exe", check=True).stdout.splitlines()[:3] == ["argc 2", "argv again", "argv self"]
+    shutil.copy(job / "prog", job / "gone")
+    assert run_guest(static, "deleted", "./gone", "exit", "4").returncode == 4
+
+
+def test_many_and_racing(run_guest, static):
+    assert run_guest(static, "many", "300", "/bin/true").returncode == 0
+    assert run_guest(static, "race", "/bin/true").returncode == 0
+
+
+def test_what_survives_exec(run_guest, static):
+    done = run_guest(static, "signals")
+    assert done.returncode == 128 + 14
+    shown = dict(line.split(":\t") for line in done.stdout.splitlines())
+    assert int(shown["SigIgn"], 16) & 1 << 9
+    assert not int(shown["SigCgt"], 16) & 1 << 11
+
+
+# What lies in the directory where `exec errors` runs.
+GARBAGE = {"empty": b"", "garbage": b"\x00\x01\x02garbage", "script-nowhere": b"#!/nowhere\n", "script-loop": b"#!./script-loop\n",
+           "script-directory": b"#!/etc\n", "script-empty": b"#!\n"}
+ERRORS = {
+    'execv("/nowhere", argv)': "ENOENT", 'execv("/etc/passwd", argv)': "EACCES", 'execv("/etc", argv)': "EACCES",
+    'execv("/etc/passwd/x", argv)': "ENOTDIR", 'execv("", argv)': "ENOENT", "execv((char *) 8, argv)": "EFAULT",
+    'execv("/bin/true", (void *) 8)': "EFAULT", 'execv("loop", argv)': "ELOOP", 'execv("empty", argv)': "ENOEXEC",
+    'execv("garbage", argv)': "ENOEXEC", 'execv("script-nowhere", argv)': "ENOENT", 'execv("script-loop", argv)': "ELOOP",
+    'execv("script-directory", argv)': "EACCES", 'execv("script-empty", argv)': "ENOEXEC", 'execv("noexec", argv)': "EACCES",
+    'execv("truncated", argv)': "ENOEXEC", 'execv("foreign", argv)': "ENOEXEC", 'execv("no-interpreter", argv)': "ENOENT",
+    'execv("/bin/true", large)': "E2BIG", 'execve("/bin/true", argv, large)': "E2BIG", 'execv("/bin/true", many)': "E2BIG",
+    'execveat(fd, "", argv, environ, AT_EMPTY_PATH)': "EACCES", 'execveat(dir, "nowhere", argv, environ, 0)': "ENOENT",
+    'execveat(99, "x", argv, environ, 0)': "EBADF", 'execveat(fd, "x", argv, environ, 0)': "ENOTDIR",
+    'execveat(dir, "bin/sh", argv, environ, AT_SYMLINK_NOFOLLOW)': "ELOOP", 'execveat(dir, "", argv, environ, 0)': "ENOENT",
+    'execveat(dir, "", argv, environ, AT_EMPTY_PATH)': "EACCES", 'execveat(dir, "bin/true", argv, environ, 1)': "EINVAL",
+    "fexecve(fd, argv, environ)": "EACCES", 'execv("todirectory/", argv)': "EACCES",
+    'execvp("nowhere-in-path", argv)': "ENOENT", "posix_spawn": "ENOENT", 'execv("busy", argv)': "ETXTBSY", "vfork": "5",
+}
+
+
+@pytest.mark.parametrize("place", ["/home/user/job/d", "/home/user/d"])
+def test_errors_leave_the_old_program_running(run_guest, program, job, place):
+    source = job / "made"
+    source.mkdir()
+    for name, content in GARBAGE.items():
+        (source / name).write_bytes(content)
+    elf = program("exec").read_bytes()
+    (source / "busy").write_bytes(elf)
+    (source / "truncated").write_bytes(elf[:80])
+    (source / "foreign").write_bytes(elf[:18] + struct.pack("<H", 183) + elf[20:])  # EM_AARCH64
+    (source / "noexec").write_bytes(elf)
+    dynamic = open("/bin/true", "rb").read()
+    (source / "no-interpreter").write_bytes(dynamic.replace(b"/lib64/ld-linux-x86-64.so.2", b"/lib64/no-linux-x86-64.so.2"))
+    (source / "loop").symlink_to("loop")
+    (source / "todirectory").symlink_to("/etc")
+    for path in source.iterdir():
+        if not path.is_symlink() and path.name != "noexec":
+            path.chmod(0o755)
+    (job / "prog").write_bytes(elf)
+    (job / "prog").chmod(0o755)
+    done = run_guest("sh", "-ec", 'cp -a made "$1"; cd "$1"; exec /home/user/job/prog errors', "sh", place)
+    assert done.returncode == 0, done.stderr
+    shown = dict(line.rsplit(": ", 1) for line in done.stdout.splitlines())
+    expected = ERRORS | {"posix_spawn(&(pid_t){0}, \"/nowhere\", 0, 0, argv, environ)": "ENOENT"}
+    assert shown == expected
+
+
+def test_script_chains(run_guest, job):
+    def script(name, text):
+        (job / name).write_text(text)
+        (job / name).chmod(0o755)
+
+    script("one", "#! /home/user/job/two  first argument \nnot read\n")
+    script("two", "#!/usr/bin/env -S sh -c 'echo \"$0\" \"$@\"'\n")
+    script("shell", "#!/bin/sh\necho \"$0\" $# \"$1\"\n")
+    script("chain", "#!./shell with blanks\n")
+    script("no-newline", "#!/bin/echo")
+    script("long", "#!/bin/echo " + "x" * 600 + "\n")
+    assert run_guest("./chain", "arg", check=True).stdout == "./shell 2 with blanks\n"
+    assert run_guest("./shell", "arg", check=True).stdout == "./shell 1 arg\n"
+    assert run_guest("./no-newline", "arg", check=True).stdout == "./no-newline arg\n"
+    assert run_guest("./one", "arg", check=True).stdout == "./two first argument ./one arg\n"
+
+
+def test_an_executable_without_a_format_is_a_script_to_a_shell(run_guest, job):
+    (job / "plain").write_text("echo plain $1\n")
+    (job / "plain").chmod(0o755)
+    assert run_guest("bash", "-c", "./plain x", check=True).stdout == "plain x\n"
+
+
+def test_32_bit_programs_are_refused_with_a_line(run_guest, job):
+    header = b"\x7fELF\x01\x01\x01" + bytes(9) + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0x8048054, 52, 0, 0, 52, 32, 1, 40, 0, 0)
+    segment = struct.pack("<IIIIIIII", 1, 0, 0x8048000, 0x8048000, 0x100, 0x100, 5, 0x1000)
+    (job / "old").write_bytes((header + segment).ljust(0x100, b"\x90"))
+    (job / "old").chmod(0o755)
+    done = run_guest("bash", "-c", "./old; echo $?")
+    assert done.stdout == "126\n"
+    assert "32" in done.stderr
+
+
+def test_an_executable_in_the_job_directory_and_one_without_read_permission(run_guest, static, job):
+    os.chmod(job / "prog", 0o111)
+    if os.getuid() != 0:
+        assert run_guest("bash", "-c", "./prog exit 3; echo $?; cat prog >x 2>/dev/null || echo unreadable").stdout in (
+            "3\nunreadable\n", "126\nunreadable\n")
+
+
+def test_environment_and_path_search(run_guest, job):
+    (job / "bin").mkdir()
+    (job / "bin/tool").write_text("#!/bin/sh\necho tool $MARK\n")
+    (job / "bin/tool").chmod(0o755)
+    done = run_guest("tool", env={"PATH": "/home/user/job/bin:/usr/bin:/bin", "MARK": "m"})
+    assert done.stdout == "tool m\n"

@@ -1,0 +1,106 @@
+"""apppot-start's command line, seen from inside a machine."""
+
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import environment
+
+
+def test_what_runs(run_guest, job, debian_tree, tmp_path):
+    script = job / "apppot-run"
+    script.write_text("#!/bin/sh\necho apppot-run\nexit 8\n")
+    script.chmod(0o755)
+    assert run_guest("echo", "given").stdout == "given\n"
+    done = run_guest()
+    assert (done.stdout, done.returncode) == ("apppot-run\n", 8)
+    script.unlink()
+    cow = ["--cow", tmp_path / "cow"]
+    run_guest("sh", "-c", "printf '#!/bin/sh\\necho autorun\\n' >~/apppot-autorun; chmod +x ~/apppot-autorun", options=cow,
+              check=True)
+    assert run_guest(options=cow).stdout == "autorun\n"
+    assert run_guest(input="echo from a shell; exit 4\n").stdout == "from a shell\n"
+
+
+def test_environment(run_guest):
+    done = run_guest("sh", "-c", "echo $A $B $KEPT $PATH", options=["--env", "A=1", "--env", "B=x y"], env={"KEPT": "k"})
+    assert done.stdout.startswith("1 x y k /")
+    done = run_guest("env", options=["--clean-env", "--env", "A=1", "--env", "KEPT"], env={"KEPT": "k", "LOST": "l"})
+    names = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert names["A"] == "1" and names["KEPT"] == "k" and "LOST" not in names and names["HOME"] == "/home/user"
+    assert "bin" in names["PATH"]
+
+
+def test_image_from_the_environment_and_the_current_directory(debian_tree, job):
+    command = [sys.executable, "-m", "apppot.cli.start", "cat", "/etc/hostname"]
+    done = subprocess.run(command, cwd=job, env=environment(APPPOT_IMAGE=str(debian_tree)), capture_output=True, text=True)
+    assert done.stdout == "image\n", done.stderr
+    (job / "apppot.img").symlink_to(debian_tree)
+    done = subprocess.run(command, cwd=job, env=environment(), capture_output=True, text=True)
+    assert done.stdout == "image\n", done.stderr
+
+
+def test_the_hosts_own_root_by_default(job):
+    before = subprocess.run(["ls", "-la", "/etc", "/"], capture_output=True, text=True).stdout
+    done = subprocess.run([sys.executable, "-m", "apppot.cli.start", "sh", "-c",
+                           "id -un; pwd; touch ~/x && sudo touch /etc/apppot-probe && ls /etc/apppot-probe; cat /etc/debian_version"],
+                          cwd=job, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:3] == ["user", "/home/user/job", "/etc/apppot-probe"]
+    assert subprocess.run(["ls", "-la", "/etc", "/"], capture_output=True, text=True).stdout == before
+
+
+def test_network(run_guest):
+    probe = ("import socket\ns = socket.socket()\ns.settimeout(2)\ntry: s.connect(('127.0.0.1', 9))\n"
+             "except ConnectionRefusedError: print('refused')\nexcept OSError as e: print('none')")
+    assert run_guest("python3", "-c", probe).stdout == "refused\n"
+    assert run_guest("python3", "-c", probe.replace("s = socket.socket()", "try: s = socket.socket()\n"
+                     "except OSError: print('none'); raise SystemExit"), options=["--network", "none"]).stdout == "none\n"
+    pair = "import socket; a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1))"
+    assert run_guest("python3", "-c", pair, options=["--network", "none"]).stdout == "b'x'\n"
+
+
+def test_trace_and_stats(run_guest, job, tmp_path):
+    run_guest("cat", "/etc/hostname", options=["--trace", f"{tmp_path}/log"], check=True)
+    log = (tmp_path / "log").read_text()
+    assert "/etc/hostname" in log and "openat" in log and "execve" in log
+    done = run_guest("cat", "/etc/hostname", options=["--trace"])
+    assert done.stdout == "image\n" and "openat" in done.stderr
+    done = run_guest("cat", "/etc/hostname", options=["--stats"])
+    assert done.stdout == "image\n" and "openat" in done.stderr
+
+
+def test_old_options_are_accepted_with_one_line(run_guest):
+    done = run_guest("echo", "ok", options=["--slirp", "/usr/bin/slirp", "--uml", "linux", "-X", "con=null"])
+    assert done.stdout == "ok\n"
+    assert len(done.stderr.splitlines()) == 1
+    done = run_guest("echo", "ok", options=["-q", "--slirp", "/usr/bin/slirp"])
+    assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+def test_limits(run_guest):
+    done = run_guest("python3", "-c", "x = bytearray(600 << 20); print(len(x))", options=["--mem", "300M"])
+    assert done.returncode != 0 and "629145600" not in done.stdout
+    assert run_guest("python3", "-c", "print(len(bytearray(50 << 20)))", options=["--mem", "300M"]).stdout == "52428800\n"
+    assert run_guest("nproc", options=["--cpus", "1"]).stdout == "1\n"
+    done = run_guest("sleep", "100", options=["--timeout", "1"], timeout=30)
+    assert done.returncode not in (0, 1)
+
+
+@pytest.mark.parametrize("isolation", ["standard", "strict", "none"])
+def test_isolation(run_guest, isolation):
+    assert run_guest("sh", "-c", "cat /etc/hostname; echo x >f; cat f", options=["--isolation", isolation]).stdout == "image\nx\n"
+
+
+def test_a_guest_can_not_reach_files_outside(run_guest, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    done = run_guest("sh", "-c", f"cat {secret} /proc/1/root{secret} ../../../../../../{secret}; ls {tmp_path}")
+    assert done.returncode != 0 and done.stdout == ""
+
+
+def test_machines_in_machines_say_what_is_wrong(run_guest):
+    """ptrace is denied inside; the line says so. (No nesting in this version.)"""
+    done = run_guest("sh", "-c", "ls / >/dev/null; echo fine")
+    assert done.stdout == "fine\n"
