@@ -39,6 +39,7 @@ class RunningMachine:
         ns.moved.append(self.directory_moved)
         self._warned = set()
         self._aliases, self._alias_of = {}, {}
+        self.socket_names = {}         # host path of a bound AF_UNIX socket -> the name bind was given
         self._serial = 0
 
     @property
@@ -87,6 +88,11 @@ class RunningMachine:
 
     def credentials(self, tgid):
         return self._leader(tgid).creds
+
+    def creds_of(self, tid):
+        """Credentials of a task of the machine, else None."""
+        task = self.tasks.get(tid)
+        return None if task is None else task.creds
 
     def _leader(self, tgid):
         group = self.groups[tgid]

@@ -12,6 +12,7 @@ import struct
 from errno import E2BIG, ENOSYS
 
 from apppot.kernel import loading
+from apppot.kernel.placing import NoRoom, place
 from apppot.kernel.task import Task, ThreadGroup
 from apppot.platform import ptrace
 from apppot.platform.affinity import Affinity
@@ -19,9 +20,8 @@ from apppot.platform.layout import GADGET, GADGET_END, MAILBOX, WINDOW_BASE
 from apppot.platform.memory import Memory
 from apppot.platform.ptrace import TaskGone, Tracer
 from apppot.platform.registers import (ARGUMENTS, ORIG_RAX, R8, R9, R10, RAX, RBX, RCX, RDI, RDX, RIP, RSI)
-from apppot.platform.window import SAVE_AREA, SLOT_SIZE, VECTOR_SIZE
 from apppot.syscalls import dispatch
-from apppot.syscalls.answer import NATIVE, Run, RunHere, Vector
+from apppot.syscalls.answer import NATIVE, Run, RunHere
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 _SECCOMP_STATUS = ptrace.EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
@@ -353,9 +353,10 @@ class Supervisor:
     def _run(self, task, number, args):
         """Send the task through the stub's gadget."""
         regs = self.regs
-        placed = self._place(task, args)
-        if placed is None:
-            return self._answer(task, number, -E2BIG)
+        try:
+            placed = place(self.window, task, args)
+        except NoRoom:
+            return self._answer(task, number, -self._no_room())
         slot = task.slot
         self.window.save(slot, regs[RDI], regs[RSI], regs[RDX], regs[R10], regs[R8], regs[R9], regs[RBX], regs[RIP])
         for register, value in placed:
@@ -370,52 +371,18 @@ class Supervisor:
     def _run_here(self, task, number, answer):
         """Let the task make the call at its own site, and stop it at the end to put its registers back."""
         regs = self.regs
-        placed = self._place(task, answer.args)
-        if placed is None:
-            return self._answer(task, number, -E2BIG)
+        try:
+            placed = place(self.window, task, answer.args)
+        except NoRoom:
+            return self._answer(task, number, -self._no_room())
         task.saved = [regs[register] for register in ARGUMENTS]
         task.after = answer.after or _unchanged
         for register, value in placed:
             regs[register] = value
+        if answer.number is not None:
+            regs[ORIG_RAX] = answer.number
         self.tracer.set(task.tid)
         self.tracer.cont_to_exit_stop(task.tid)
-
-    def _place(self, task, args):
-        """[(register, value)] of a Run, its strings put where the guest can read but not write them.
-
-        None when there is no room for an argument vector.
-        """
-        window = self.window
-        if task.slot is None:
-            task.slot = window.new_slot()
-            if task.slot is None:
-                self.running.warn_once("slots", "too many tasks in this machine")
-                return None
-        offset = task.slot + SAVE_AREA
-        end = task.slot + SLOT_SIZE
-        placed = []
-        for index, value in args.items():
-            if value.__class__ is bytes:
-                if offset + len(value) + 1 > end:
-                    return None
-                placed.append((ARGUMENTS[index], window.put(offset, value)))
-                offset += len(value) + 8 & ~7
-            elif value.__class__ is Vector:
-                size = sum(len(word) + 1 for word in value if word.__class__ is bytes) + 8 * len(value) + 16
-                if offset + size > end:
-                    if task.vector is None:
-                        task.vector = window.new_vector()
-                    if task.vector is None or size >= VECTOR_SIZE // 2:
-                        return None
-                    offset = task.vector if end <= task.slot + SLOT_SIZE and end > task.slot else offset
-                    end = task.vector + VECTOR_SIZE
-                    if offset + size > end:
-                        return None
-                address, offset = _place_vector(window, offset, value)
-                placed.append((ARGUMENTS[index], address))
-            else:
-                placed.append((ARGUMENTS[index], value & _MASK))
-        return placed
 
     def _on_exit_stop(self, task):
         """The end of a call made at the task's own site."""
@@ -446,6 +413,10 @@ class Supervisor:
         self.running.warn_once(number, f"system call {number} ({dispatch.name(number)}) is not supported: ENOSYS")
         return ENOSYS
 
+    def _no_room(self):
+        self.running.warn_once("room", "the window is full: too many tasks, or too long an argument list of a script")
+        return E2BIG
+
     def _bug(self, number, error):
         self.running.warn_once(("bug", number), f"internal error in {dispatch.name(number)}: "
                                                 f"{type(error).__name__}: {error}")
@@ -457,18 +428,3 @@ class Supervisor:
 
 def _unchanged(task, result):
     return None
-
-
-def _place_vector(window, offset, words):
-    """Put strings, then the pointer array; (its address, the next free offset)."""
-    pointers = []
-    for word in words:
-        if word.__class__ is bytes:
-            pointers.append(window.put(offset, word))
-            offset += len(word) + 1
-        else:
-            pointers.append(word)
-    pointers.append(0)
-    offset = offset + 7 & ~7
-    packed = struct.pack(f"{len(pointers)}Q", *pointers)
-    return window.put(offset, packed), offset + len(packed) + 8 & ~7

@@ -63,7 +63,9 @@ def _value(value):
     if isinstance(value, bytes):
         text = os.fsdecode(value)
         return '"' + text.encode("unicode_escape").decode()[:_SHOWN].replace('"', '\\"') + '"'
-    return str(value) if isinstance(value, int) else f"[{len(value)} words]"
+    if isinstance(value, list):
+        return f"[{len(value)} words]"
+    return str(value)
 
 
 def _result(value):

@@ -115,7 +115,7 @@ def _set_ids(task, node):
 
     In an image that the host user unpacked every file is that user's; a set-uid file there was root's.
     """
-    if node.mount is None:
+    if node.mount is None or task.creds.no_new_privs:
         return None, None
     mode = os.stat(node.host).st_mode
     if not mode & (stat.S_ISUID | stat.S_ISGID) and not task.machine.has_records:

@@ -107,6 +107,8 @@ def _set(request, letter, value):
 
 def _find(task, request, environment):
     ns, caller, flags = task.ns, task.caller, request.flags
+    if task.creds.no_new_privs:
+        raise _Message(b"sudo: the \"no new privileges\" flag is set, which prevents sudo from running as root\n")
     if b"V" in flags:
         raise _Message(b"sudo of AppPot: no password, no policy\n", 0, 1)
     if b"l" in flags and not request.command:
