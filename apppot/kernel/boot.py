@@ -181,10 +181,12 @@ def _supervise(machine, running, attendant, task, words, variables):
     filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network)),
                window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END)))
     stats = tracing = None
-    if machine.stats or machine.trace is not None:
-        from apppot.kernel.tracing import Stats, Trace
-        stats = Stats() if machine.stats else None
-        tracing = Trace(machine.trace) if machine.trace is not None else None
+    if machine.stats:
+        from apppot.kernel.stats import Stats
+        stats = Stats()
+    if machine.trace is not None:
+        from apppot.kernel.tracing import Trace
+        tracing = Trace(machine.trace)
     rules = wall.rule_set(machine, running)
     supervisor = Supervisor(running, filters, rules, stats, tracing)
     cwd = running.ns.open(task.caller, running.ns.at(task.fs.cwd(task)), os.O_PATH | os.O_DIRECTORY)
@@ -199,6 +201,8 @@ def _supervise(machine, running, attendant, task, words, variables):
         stats.write(supervisor.processes)
     if tracing is not None:
         tracing.close()
+    if machine.cow is None and not machine.discard and sys.stdin is not None and sys.stdin.isatty():
+        running.say("what the machine changed outside of the job directory is thrown away; --cow DIR keeps it")
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 

@@ -24,5 +24,7 @@ def make(machine, user, host_environment=None):
     environment.update({b"PATH": PATH, b"HOME": user.home, b"USER": user.name, b"LOGNAME": user.name,
                         b"SHELL": user.shell})
     environment.setdefault(b"TERM", b"dumb")
+    if machine.name is not None:
+        environment[b"APPPOT_ID"] = os.fsencode(machine.name)
     environment.update(machine.env)
     return environment

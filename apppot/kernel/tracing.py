@@ -1,9 +1,10 @@
-"""--trace: a strace-like line for every intercepted call; --stats: how many there were."""
+"""--trace: a strace-like line for every intercepted call. Imported only for that."""
 
 import errno
 import os
 import sys
-import time
+
+from ptrace.syscall.prototypes import SYSCALL_PROTOTYPES
 
 from apppot.syscalls import dispatch
 from apppot.syscalls.answer import Run, RunHere
@@ -40,21 +41,27 @@ class Trace:
             self._file.close()
 
 
-def _arguments(task, number, arguments):
+def _arguments(task, number, values):
+    """`name=value` of a call's arguments, as python-ptrace's prototypes have them, else as our handler does."""
+    name = dispatch.name(number)
+    if name in SYSCALL_PROTOTYPES:
+        return [f"{argument}={_argument(task, kind, value)}"
+                for (kind, argument), value in zip(SYSCALL_PROTOTYPES[name][1], values)]
     entry = dispatch.entry(number)
     if entry is None:
-        return [hex(value) for value in arguments]
-    return [_argument(task, decode, arguments[index]) for index, decode in entry[1]]
+        return [hex(value) for value in values]
+    kinds = {Path: "const char *", MaybePath: "const char *", Fd: "int", Int: "int", Long: "long"}
+    return [_argument(task, kinds.get(decode, ""), values[index]) for index, decode in entry[1]]
 
 
-def _argument(task, decode, value):
-    if decode in (Path, MaybePath):
+def _argument(task, kind, value):
+    if kind == "const char *":
         try:
             return _value(task.read_path(value)) if value else "NULL"
         except OSError:
             return hex(value)
-    if decode in (Fd, Int, Long):
-        number = decode(task, value)
+    if kind in ("int", "long"):
+        number = Int(task, value) if kind == "int" else Long(task, value)
         return "AT_FDCWD" if number == -100 else str(number)
     return hex(value)
 
@@ -72,23 +79,3 @@ def _result(value):
     if -4096 < value < 0:
         return f"-1 {errno.errorcode.get(-value, -value)} ({os.strerror(-value)})"
     return str(value)
-
-
-class Stats:
-    """Counts of intercepted calls by number."""
-
-    def __init__(self):
-        self.counts = {}
-        self._start = time.monotonic()
-
-    def count(self, number):
-        self.counts[number] = self.counts.get(number, 0) + 1
-
-    def write(self, processes):
-        """The summary, to standard error: the caller's standard output is the guest's."""
-        total = sum(self.counts.values())
-        seconds = time.monotonic() - self._start
-        lines = [f"apppot-start: {total} calls intercepted in {seconds:.2f} s, {processes} processes"]
-        for number, count in sorted(self.counts.items(), key=lambda item: -item[1]):
-            lines.append(f"{count:10}  {dispatch.name(number)}")
-        sys.stderr.write("\n".join(lines) + "\n")
