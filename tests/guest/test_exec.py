@@ -47,7 +47,7 @@ def test_what_a_program_sees_of_itself(run_guest, prog):
     done = run_guest(prog, "self", "a b", env={"MARK": "marked"}, check=True)
     *lines, descriptors = done.stdout.splitlines()
     assert lines == SELF
-    assert descriptors == "fd0 fd1 fd2 fd3 "  # 3 is the maps file that is read
+    assert descriptors == "fd0 fd1 fd2 fd3 fd4 "  # 3 and 4 are the two files of /proc that it has read
 
 
 def test_interpreter_given_explicitly(run_guest, built, job):
@@ -63,7 +63,7 @@ def test_ways_to_exec(run_guest, prog, way):
     assert run_guest(prog, way, "/home/user/job/prog", "exit", "7").returncode == 7
 
 
-@pytest.mark.parametrize("way", ["fork", "vfork", "spawn", "fexecve", "thread"])
+@pytest.mark.parametrize("way", ["fork", "vfork", "spawn", "fexecve-path", "thread"])
 def test_ways_to_exec_a_script(run_guest, static, job, way):
     script = job / "script"
     script.write_text("#!/bin/sh -u\necho \"$0|$*\"\nexit 9\n")
@@ -72,7 +72,14 @@ def test_ways_to_exec_a_script(run_guest, static, job, way):
     assert done.returncode == 9, done.stderr
     name, _, arguments = done.stdout.partition("|")
     assert arguments == "a b c\n"
-    assert name == "/home/user/job/script" or (way == "fexecve" and name.startswith("/dev/fd/"))
+    assert name == "/home/user/job/script" or (way == "fexecve-path" and name.startswith("/dev/fd/"))
+
+
+def test_a_script_can_not_be_run_by_a_descriptor_that_closes(run_guest, static, job):
+    (job / "script").write_text("#!/bin/sh\n")
+    (job / "script").chmod(0o755)
+    done = run_guest(static, "fexecve", "./script")
+    assert (done.returncode, done.stderr) == (1, "fexecve: No such file or directory\n")
 
 
 def test_execveat_just_written_deleted_and_self(run_guest, static, job):
@@ -155,10 +162,10 @@ def test_script_chains(run_guest, job):
     script("chain", "#!./shell with blanks\n")
     script("no-newline", "#!/bin/echo")
     script("long", "#!/bin/echo " + "x" * 600 + "\n")
-    assert run_guest("./chain", "arg", check=True).stdout == "./shell 2 with blanks\n"
+    assert run_guest("./chain", "arg", check=True).stdout == "./shell 3 with blanks\n"
     assert run_guest("./shell", "arg", check=True).stdout == "./shell 1 arg\n"
     assert run_guest("./no-newline", "arg", check=True).stdout == "./no-newline arg\n"
-    assert run_guest("./one", "arg", check=True).stdout == "./two first argument ./one arg\n"
+    assert run_guest("./one", "arg", check=True).stdout == "/home/user/job/two first argument ./one arg\n"
 
 
 def test_an_executable_without_a_format_is_a_script_to_a_shell(run_guest, job):

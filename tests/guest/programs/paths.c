@@ -157,7 +157,7 @@ static void names(void) {
     T(rename("one", "uno")); S("one"); S("uno"); T(rename("no", "x")); T(rename("uno", "two")); S("two"); T(rename("two", "d1")); T(rename("d1", "two"));
     T(rename("d1", "d2")); T(rename("d2", "d1")); L("d1"); T(rename("d1", "d1/sub")); T(rename("d1", "d1")); T(rename("two", "two/")); T(rename("two", "new/"));
     T(rename("d1/", "d2/")); L("d2"); T(rename("todir/", "x")); T(rename("todir", "movedlink")); S("movedlink"); T(rename("movedlink", "todir")); T(rename(".", "x"));
-    T(rename("d2/..", "x")); T(rename("d2", ".")); T(rename("", "x")); T(rename("two", "")); T(rename("loop/x", "y")); T(rename(BAD, "x")); T(rename("/", "x"));
+    T(rename("d2/..", "x")); T(rename("d2", ".")); T(rename("", "x")); T(rename("two", "")); T(rename("loop/x", "y")); T(rename(BAD, "x"));
     mkdir("d1", 0755); make("o", "o"); make("p", "pp");
     T(renameat2(AT_FDCWD, "o", AT_FDCWD, "p", RENAME_NOREPLACE)); T(renameat2(AT_FDCWD, "o", AT_FDCWD, "q", RENAME_NOREPLACE)); S("q");
     T(renameat2(AT_FDCWD, "q", AT_FDCWD, "p", RENAME_EXCHANGE)); S("q"); S("p"); T(renameat2(AT_FDCWD, "q", AT_FDCWD, "d1", RENAME_EXCHANGE)); S("q"); S("d1");
