@@ -87,6 +87,7 @@ def _script(start):
         stripped = line.lstrip(b" \t")
         if b" " not in stripped and b"\t" not in stripped:
             raise OSError(ENOEXEC, os.strerror(ENOEXEC))   # the interpreter's name may be cut
+        line = line[:-1]               # the kernel keeps the buffer's last byte for a NUL
     line = line.split(b"\0", 1)[0].strip(b" \t")
     cut = min((at for at in (line.find(b" "), line.find(b"\t")) if at >= 0), default=len(line))
     interpreter, argument = line[:cut], line[cut:].lstrip(b" \t")

@@ -1,0 +1,49 @@
+"""Facts that C and Python both state."""
+
+import os
+import re
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from apppot.kernel.loading import stub_path
+from apppot.platform import layout, mailbox
+from apppot.platform.window import SIZE
+
+SOURCE = os.path.join(os.path.dirname(os.fsdecode(stub_path())))
+
+
+def symbols():
+    with open(stub_path(), "rb") as file:
+        return {symbol.name: symbol["st_value"] for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
+
+
+@pytest.mark.parametrize("name", ["WINDOW_BASE", "STUB_BASE", "MAILBOX", "MAILBOX_SIZE"])
+def test_header_and_module_agree(name):
+    with open(os.path.join(SOURCE, "layout.h")) as file:
+        value = re.search(rf"#define {name}\s+(0x[0-9a-f]+)", file.read()).group(1)
+    assert int(value, 16) == getattr(layout, name)
+
+
+def test_gadget_is_where_the_supervisor_sends_tasks():
+    where = symbols()
+    assert where["gadget"] == layout.GADGET
+    assert where["gadget_return"] == layout.GADGET_RETURN
+    assert where["_start"] == layout.GADGET_END
+
+
+def test_operations_have_the_numbers_of_the_loader():
+    with open(os.path.join(SOURCE, "loader.c")) as file:
+        numbers = dict(re.findall(r"\bOP_([A-Z_]+) = (\d+)", file.read()))
+    assert {name: int(number) for name, number in numbers.items()} == {
+        name: getattr(mailbox, name) for name in numbers}
+
+
+def test_segments_of_the_stub():
+    with open(stub_path(), "rb") as file:
+        segments = [s for s in ELFFile(file).iter_segments() if s["p_type"] == "PT_LOAD"]
+    text, data = segments
+    assert text["p_vaddr"] == layout.STUB_BASE and text["p_memsz"] <= layout.STUB_END - layout.STUB_BASE
+    assert (data["p_vaddr"], data["p_memsz"]) == (layout.MAILBOX, layout.MAILBOX_SIZE)
+    assert text["p_flags"] == 5 and data["p_flags"] == 6
+    assert layout.WINDOW_BASE + SIZE <= layout.STUB_BASE, "brk, which starts behind the stub, must not meet the window"
