@@ -1,5 +1,6 @@
 """An overlay to play with, and the plain tree that it should look like."""
 
+import errno
 import os
 import shutil
 import stat
@@ -53,6 +54,8 @@ class World:
         self.open_cow()
 
     def close(self):
+        self.ownership.close(False)
+        self.ns.close()
         self.cow.close()
 
     # Calls as a guest makes them
@@ -96,7 +99,10 @@ class World:
 
     def link(self, old, new, caller=None):
         caller = caller or self.caller
-        self.ns.link(caller, self.node(old, False, caller), self.node(new, None, caller))
+        source = self.node(old, False, caller)
+        if not source.kind:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self.ns.link(caller, source, self.node(new, None, caller))
 
 
 def snapshot(top):
