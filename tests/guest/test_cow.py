@@ -170,6 +170,7 @@ before = set(os.listdir('/etc')); seen = []
 with os.scandir('/etc') as entries:
     for n, entry in enumerate(entries):
         seen.append(entry.name)
+        if n > 200: continue
         open(f'/etc/new{n}', 'w').close()
         if n % 3 == 0 and n: os.unlink(f'/etc/new{n - 1}')
 assert len(seen) == len(set(seen)), 'twice'

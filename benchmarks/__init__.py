@@ -1,0 +1,1 @@
+"""How fast AppPot is, beside native and PRoot: `python -m benchmarks`."""
