@@ -168,9 +168,12 @@ class Overlay(OnDisk):
             return
         directory.node.upper = True
         directory.below = {}
-        directory.whiteouts = {name[4:] for name in os.listdir(upper) if name[:4] == WHITEOUT}
-        if OPAQUE_NAME in directory.whiteouts:
-            directory.lowers = ()
+        try:
+            directory.whiteouts = {name[4:] for name in os.listdir(upper) if name[:4] == WHITEOUT}
+            if OPAQUE_NAME in directory.whiteouts:
+                directory.lowers = ()
+        except PermissionError:       # a plain caller took the right away, which is kept if there are markers
+            directory.whiteouts, directory.lowers = set(), ()
         if directory.lowers:
             host = directory.node.host = directory.lowers[0] or b"/"
             st = lstat(host)
@@ -214,7 +217,7 @@ class Overlay(OnDisk):
         return directory.upper is not None
 
     def keeps_owner_bits(self, node):
-        return node.dir is not None and bool(node.dir.lowers)
+        return node.dir is not None and bool(node.dir.lowers or node.dir.whiteouts)
 
     def log_name(self, node):
         """Its name relative to the upper layer, which is that relative to the root of the mount."""
@@ -323,9 +326,12 @@ class Overlay(OnDisk):
             return
         if is_directory:
             marker = directory.upper + b"/" + name + b"/" + OPAQUE
-            if not os.path.lexists(marker):
+            if not os.path.lexists(marker):   # or can't be seen
                 st = lstat(directory.upper + b"/" + name)
-                mark(marker)
+                try:
+                    mark(marker)
+                except PermissionError:   # the whiteout does as well
+                    return
                 os.utime(directory.upper + b"/" + name, ns=(st.st_atime_ns, st.st_mtime_ns))
         self._unmark(directory, name)
 

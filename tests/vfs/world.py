@@ -2,11 +2,9 @@
 
 import errno
 import os
-import shutil
 import stat
 
 from apppot.image.cow import Cow
-from apppot.vfs import abi
 from apppot.vfs.caller import Caller
 from apppot.vfs.namespace import Namespace
 from apppot.vfs.overlay import Overlay
@@ -121,10 +119,3 @@ def snapshot(top):
                 contents = None
             found[os.path.relpath(path, top)] = st.st_mode, contents, st.st_mtime_ns
     return found
-
-
-def remove(top):
-    shutil.rmtree(top, ignore_errors=True)
-
-
-__all__ = ["World", "plant", "snapshot", "remove", "abi"]
