@@ -59,6 +59,7 @@ static void deaths(void) {
 
 static void stops(void) {
     int s; siginfo_t si; pid_t p = CHILD(for (;;) pause());
+    setpgid(p, p); /* a group with a parent outside it: else it counts as orphaned, and SIGTSTP does nothing */
     kill(p, SIGSTOP); P("stopped %d", waitpid(p, &s, WUNTRACED) == p && WIFSTOPPED(s) && WSTOPSIG(s) == SIGSTOP); kill(p, SIGUSR2 == 12 ? SIGCONT : 0); P("continued %d", waitpid(p, &s, WCONTINUED) == p && WIFCONTINUED(s));
     kill(p, SIGTSTP); si.si_code = 0; waitid(P_PID, p, &si, WSTOPPED | WNOWAIT); P("waitid %d %d", si.si_code == CLD_STOPPED, si.si_status); waitid(P_PID, p, &si, WSTOPPED); kill(p, SIGCONT); waitid(P_PID, p, &si, WCONTINUED); P("code %d", si.si_code == CLD_CONTINUED);
     kill(p, SIGSTOP); waitpid(p, &s, WUNTRACED); kill(p, SIGTERM); P("still %d", waitpid(p, &s, WNOHANG)); kill(p, SIGCONT); s = status_of(p); P("ended %d", WTERMSIG(s));
