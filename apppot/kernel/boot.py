@@ -195,7 +195,7 @@ def _supervise(machine, running, attendant, task, words, variables):
     looks = [supervisor.affinity.tick]
     if machine.mem is not None:
         looks.append(limits.MemoryWatch(running, machine.mem).look)
-    attendant.start(running, supervisor.main, machine.timeout, affinity.TICK, looks)
+    attendant.start(running, supervisor.main, supervisor.job_control, machine.timeout, affinity.TICK, looks)
     status = supervisor.run()
     if stats is not None:
         stats.write(supervisor.processes)
@@ -215,7 +215,8 @@ def _spawn(machine, running, attendant, cwd, words, variables, rules):
     if pid == 0:
         try:
             os.close(released)
-            os.read(held, 1)
+            if not os.read(held, 1):       # the supervisor is gone
+                os._exit(125)
             os.close(held)
             os.chdir(cwd)
             limits.apply_in_child(machine)
@@ -230,4 +231,9 @@ def _spawn(machine, running, attendant, cwd, words, variables, rules):
         finally:
             os._exit(125)
     os.close(held)
-    return pid, lambda: os.close(released)
+
+    def go():
+        os.write(released, b"g")
+        os.close(released)
+
+    return pid, go

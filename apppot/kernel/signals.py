@@ -13,7 +13,8 @@ import time
 _SI_KERNEL = 0x80                          # si_code of what the terminal sends, sigaction(2)
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
               signal.SIGALRM)
-_TAKEN = _PASSED_ON + (signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN, signal.SIGPIPE)
+_STOPS = (signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
+_TAKEN = _PASSED_ON + _STOPS + (signal.SIGCONT, signal.SIGPIPE)
 _GRACE = 10                                # seconds from TERM to KILL
 
 
@@ -22,14 +23,15 @@ class Attendant:
 
     def __init__(self):
         self._former = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
-        self._target = None
+        self._interrupted = signal.getsignal(signal.SIGINT)
+        self._target = self._job_control = None
 
-    def start(self, running, target, timeout, tick, looks):
+    def start(self, running, target, job_control, timeout, tick, looks):
         """Attend to the machine whose first process is `target`.
 
         `timeout`: seconds after which it is ended, or None; `looks`: functions called every `tick` seconds.
         """
-        self._target = target
+        self._target, self._job_control = target, job_control
         threading.Thread(target=self._run, args=(running, timeout, tick, looks), daemon=True).start()
 
     def _run(self, running, timeout, tick, looks):
@@ -53,14 +55,24 @@ class Attendant:
             ending, deadline = True, time.monotonic() + _GRACE
 
     def _pass_on(self, info):
-        typed = info.si_code == _SI_KERNEL and info.si_signo != signal.SIGHUP
-        if info.si_signo in _PASSED_ON and not typed:
-            _send(self._target, info.si_signo)
+        signum = info.si_signo
+        typed = info.si_code == _SI_KERNEL and signum != signal.SIGHUP
+        if signum == signal.SIGCONT:
+            self._job_control.continued()
+        if signum in _STOPS:
+            self._job_control.ask()
+        if signum in _PASSED_ON + _STOPS and not typed:
+            _send(self._target, signum)
 
     def restore_in_child(self):
-        """In the forked child: the caller's mask, and the dispositions that Python changed back to the default."""
-        for signum in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        """In the forked child: the caller's mask, and the dispositions that Python changed back to the default.
+
+        SIGINT may have been ignored already, as it is for background jobs of a script.
+        """
+        for signum in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(signum, signal.SIG_DFL)
+        if self._interrupted is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._former)
 
 

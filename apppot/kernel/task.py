@@ -74,9 +74,8 @@ class ThreadGroup:
 
     __slots__ = ("tgid", "exe", "dumpable", "tasks", "_pidfd")
 
-    def __init__(self, tgid, exe):
-        self.tgid, self.exe = tgid, exe
-        self.dumpable = 1
+    def __init__(self, tgid, exe, dumpable=1):
+        self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
         self.tasks = set()
         self._pidfd = -1
 
@@ -92,10 +91,17 @@ class ThreadGroup:
 
 
 class Task:
-    """A guest thread. `memory`: its address space; `program`: what an exec under way will start, else None."""
+    """A guest thread.
+
+    `memory`: its address space; `program`: what an exec under way will start, else None; `seccomp`: what the guest
+    itself asked of seccomp(2), 0 (nothing), 1 (strict mode) or 2 (filters); `saved`, `number`: registers of the
+    arguments, and the call's number if replaced, of a call that is made at the task's own site; `clone_saved`: the
+    same registers of the parent, for a new task's first stop; `clone_flags`: the flags that clone3 was checked for.
+    """
 
     __slots__ = ("tid", "group", "memory", "fs", "creds", "caller", "machine", "ns", "program", "identity_filter",
-                 "slot", "vector", "saved", "after", "clone_saved", "clone_flags", "scratch", "traced")
+                 "seccomp", "slot", "vector", "saved", "number", "after", "clone_saved", "clone_flags", "scratch",
+                 "traced")
 
     def __init__(self, machine, tid, group, memory, fs, creds):
         self.machine, self.ns = machine, machine.ns
@@ -103,7 +109,8 @@ class Task:
         self.caller = TaskCaller(self)
         self.program = None
         self.identity_filter = False
-        self.slot = self.vector = self.saved = self.after = self.clone_saved = self.clone_flags = None
+        self.seccomp = 0
+        self.slot = self.vector = self.saved = self.number = self.after = self.clone_saved = self.clone_flags = None
         self.scratch = None            # a generated file that the task was sent to open
         self.traced = None             # the call whose result the trace still lacks
         fs.users += 1

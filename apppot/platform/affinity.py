@@ -14,6 +14,7 @@ TICK = 0.1                                 # seconds; a task that computes is pi
 
 _FIRST = 4                                 # stops of one task in a row before it is pinned
 _LONGEST = 5                               # ticks
+_HOLD = 5                                  # ticks without pinning after a guest asked for its mask
 
 _getcpu = ctypes.PyDLL(None).sched_getcpu
 _getcpu.argtypes, _getcpu.restype = [], ctypes.c_int
@@ -30,6 +31,8 @@ class Affinity:
         self._last = self._seen = 0
         self._stops = 0
         self._mask = None
+        self._cpu = self._latest = 0       # where, and who was pinned last
+        self._held = 0                     # ticks during which nobody is pinned
         self._lock = threading.Lock()
         self.pinned = 0
 
@@ -37,7 +40,7 @@ class Affinity:
         self._stops += 1
         if tid == self._last:
             self._row += 1
-            if self._row == _FIRST and self._useful:
+            if self._row == _FIRST and self._useful and not self._held:
                 self._pin(tid)
         else:
             self._last, self._row = tid, 0
@@ -55,25 +58,43 @@ class Affinity:
                     os.sched_setaffinity(self._me, {cpu})
                     os.sched_setaffinity(tid, {cpu})
                     self.pinned, self._mask, self._ticks, self._seen = tid, mask, 0, self._stops
+                    self._latest, self._cpu = tid, cpu
             except OSError:
                 os.sched_setaffinity(self._me, self._own)
 
-    def release(self, child=0):
-        """Let the pinned task go; `child` inherited its mask."""
+    def release(self):
+        """Let the pinned task go."""
         with self._lock:
             if not self.pinned:
                 return
             pinned, self.pinned, self._row = self.pinned, 0, 0
             os.sched_setaffinity(self._me, self._own)
-            for tid in (pinned, child):
-                if tid:
-                    try:
-                        os.sched_setaffinity(tid, self._mask)
-                    except OSError:
-                        continue
+            try:
+                os.sched_setaffinity(pinned, self._mask)
+            except OSError:
+                return
+
+    def leave_alone(self):
+        """A guest asks for masks or sets them: it shall see the true ones, and nobody's is touched for a while."""
+        self._held = _HOLD
+        self.release()
+        self._latest = 0
+
+    def forked(self, parent, child):
+        """A new task has its maker's mask; a thread may have let the maker go since."""
+        if self.pinned:
+            self.release()
+        if parent == self._latest:
+            try:
+                if os.sched_getaffinity(child) == {self._cpu}:
+                    os.sched_setaffinity(child, self._mask)
+            except OSError:
+                return
 
     def tick(self):
         """Called by another thread every TICK seconds."""
+        if self._held:
+            self._held -= 1
         if self.pinned:
             self._ticks += 1
             if self._stops == self._seen or self._ticks >= _LONGEST:

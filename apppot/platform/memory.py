@@ -23,7 +23,10 @@ def _fault():
 
 
 class Memory:
-    """One address space (the kernel's mm): shared by threads and by a vfork child and its parent."""
+    """One address space (the kernel's mm): shared by threads and by a vfork child and its parent.
+
+    `tid`: a task that lives in it. The supervisor sets it to the one that stopped last: others may have ended.
+    """
 
     __slots__ = ("tid", "fd")
 
@@ -38,7 +41,9 @@ class Memory:
     def _open(self):
         try:
             self.fd = os.open(f"/proc/{self.tid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             raise _fault() from None
         return self.fd
 

@@ -1,0 +1,74 @@
+"""The exec event: the old program is gone, the stub is there and gets the list of what to map."""
+
+import os
+import signal
+
+from apppot.kernel import loading
+from apppot.platform.layout import MAILBOX
+from apppot.platform.memory import Memory
+
+
+class Execs:
+    """Hands the stub of every fresh process its program."""
+
+    def __init__(self, running, tracer, answers, filters, rules, tracing):
+        """`filters`, `rules`: see Supervisor. `first`: the machine's first task until it has started."""
+        self.running, self.tasks = running, running.tasks
+        self.tracer, self.answers, self.tracing = tracer, answers, tracing
+        self.base_filter, self.identity_filter = filters
+        self.rules = rules
+        self.first = None
+
+    def event(self, task, forget):
+        """`task`: the group's leader, whose number the exec'ing thread now has. `forget(task)` drops an ended thread."""
+        former = self.tracer.event_message(task.tid)
+        if former != task.tid:
+            task = self._take_over(task, former, forget)
+        for other in [self.tasks[tid] for tid in task.group.tasks if tid != task.tid and tid in self.tasks]:
+            forget(other)
+        self.answers.release(task)
+        program, task.program = task.program, None
+        task.saved = task.after = task.number = task.clone_flags = None
+        if program is None or not self._load(task, program):
+            _kill(task.tid)                 # without a program: somebody jumped into the stub
+        elif self.tracing is not None:
+            self.tracing.result(task, 0)
+        self.tracer.cont(task.tid)
+        return task
+
+    def _take_over(self, leader, former, forget):
+        """A thread other than the leader called execve: it goes on under the leader's number."""
+        task = self.tasks.pop(former)
+        tgid = task.group.tgid
+        if leader is not task:
+            forget(leader)
+        task.group.tasks.discard(former)
+        task.group.tasks.add(tgid)
+        task.tid = task.caller.tid = tgid
+        self.tasks[tgid] = task
+        return task
+
+    def _load(self, task, program):
+        """Write the mailbox. False when it has no room for the program."""
+        first, self.first = task is self.first, None
+        task.memory = Memory(task.tid)
+        task.creds = program.creds or task.creds.after_exec(program.set_uid, program.set_gid)
+        task.group.exe = program.path
+        task.group.dumpable = 1
+        filters = [self.base_filter] if first else []
+        if not task.identity_filter and (task.creds.virtual or self.running.has_records):
+            filters.append(self.identity_filter)
+            task.identity_filter = True
+        try:
+            task.memory.write(MAILBOX, loading.operations(program, task.creds, self.running.window, filters, first,
+                                                          self.rules))
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+def _kill(tid):
+    try:
+        os.kill(tid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,115 @@
+"""New tasks: the events of fork, vfork and clone, and children that nobody announces."""
+
+import struct
+
+from apppot.kernel.task import Task, ThreadGroup
+from apppot.platform import ptrace
+from apppot.platform.memory import Memory
+from apppot.platform.registers import ORIG_RAX, RDI
+
+EVENTS = frozenset((ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE))
+
+_NR_CLONE, _NR_VFORK, _NR_CLONE3 = 56, 58, 435
+_CALLS = (_NR_CLONE, 57, _NR_VFORK, _NR_CLONE3)      # 57: fork
+_CLONE_VM, _CLONE_FS, _CLONE_THREAD = 0x100, 0x200, 0x10000
+
+
+class NewTasks:
+    """Makes the Task of every new thread and process. `made`: processes so far.
+
+    A child may stop for the first time before its parent's event is seen: its status waits in `early`.
+    """
+
+    def __init__(self, running, tracer, affinity, on_stop):
+        """`on_stop(tid, task, status)` deals with the first stop of a child that came too early."""
+        self.running, self.tasks, self.groups = running, running.tasks, running.groups
+        self.tracer, self.affinity, self.on_stop = tracer, affinity, on_stop
+        self.early = {}                     # tid -> wait status
+        self.made = 1
+
+    def event(self, parent):
+        """The parent's stop in fork, vfork or clone."""
+        child = self.tracer.event_message(parent.tid)
+        self.affinity.forked(parent.tid, child)
+        flags = self._flags(parent)
+        known = self.tasks.get(child)
+        if known is None:
+            self._add(parent, child, flags)
+        if parent.after is None:
+            self.tracer.cont(parent.tid)
+        else:
+            self.tracer.cont_to_exit_stop(parent.tid)
+
+    def _flags(self, parent):
+        """The CLONE_* flags of the call that the parent is in. The event's kind tells only of vfork and signal."""
+        if parent.clone_flags is not None:
+            return parent.clone_flags
+        self.tracer.get(parent.tid)
+        regs = self.tracer.regs
+        number = regs[ORIG_RAX]
+        if number == _NR_CLONE:
+            return regs[RDI]
+        if number == _NR_CLONE3:
+            return struct.unpack("Q", parent.read(regs[RDI], 8))[0]
+        return _CLONE_VM if number == _NR_VFORK else 0
+
+    def _add(self, parent, tid, flags):
+        if flags & _CLONE_THREAD:
+            group = parent.group
+        else:
+            group = ThreadGroup(tid, parent.group.exe, parent.group.dumpable)
+            self.made += 1
+        memory = parent.memory if flags & _CLONE_VM else Memory(tid)
+        fs = parent.fs if flags & _CLONE_FS else parent.fs.copy()
+        task = Task(self.running, tid, group, memory, fs, parent.creds.copy())
+        task.identity_filter, task.seccomp = parent.identity_filter, parent.seccomp
+        task.clone_saved = parent.saved
+        self.tasks[tid], self.groups[group.tgid] = task, group
+        early = self.early.pop(tid, None)
+        if early is not None:
+            try:
+                self.on_stop(tid, task, early)
+            except ptrace.TaskGone:
+                return
+
+    # -- children whose parent's event was lost, because the parent was killed before it stopped
+
+    def adopt_orphans(self, model):
+        """After a task has ended: take over children that wait and whose maker can't tell of them any more.
+
+        `model`: a task to copy credentials and the like from.
+        """
+        for tid in list(self.early):
+            status = _status(tid)
+            if status is None or status["Tgid"] in self.groups and status["Tgid"] != tid:
+                continue
+            parent = self.groups.get(status["PPid"])
+            if parent is None or not any(_may_be_cloning(other) for other in parent.tasks):
+                self._add(model, tid, 0)
+
+    def adopt_children(self, task):
+        """After exec of a group with several threads: children made by threads that exec ended."""
+        for tid in list(self.early):
+            status = _status(tid)
+            if status is not None and status["Tgid"] == tid and status["PPid"] == task.tgid:
+                self._add(task, tid, 0)
+
+
+def _status(tid):
+    """{field: number} of /proc/TID/status, None when it is gone."""
+    try:
+        with open(f"/proc/{tid}/status", "rb") as file:
+            fields = dict(line.split(b":\t", 1) for line in file.read().splitlines() if b":\t" in line)
+    except OSError:
+        return None
+    return {name: int(fields[name.encode()]) for name in ("Tgid", "PPid")}
+
+
+def _may_be_cloning(tid):
+    """Whether the task runs or is in a call that makes tasks (/proc/TID/syscall)."""
+    try:
+        with open(f"/proc/{tid}/syscall", "rb") as file:
+            number = file.read().split()[0]
+    except OSError:
+        return False
+    return number == b"running" or int(number) in _CALLS
