@@ -228,9 +228,16 @@ class Overlay(OnDisk):
 
     def raise_directory(self, directory):
         """Make a directory exist in the upper layer; its path there."""
-        if directory.upper is not None:
-            return directory.upper
-        above = self.raise_directory(directory.parent)
+        missing = []
+        while directory.upper is None:      # trees can be deeper than Python's stack
+            missing.append(directory)
+            directory = directory.parent
+        path = directory.upper
+        for directory in reversed(missing):
+            path = self._raise(directory, path)
+        return path
+
+    def _raise(self, directory, above):
         source = directory.lowers[0]
         st = lstat(source)
         path = self._place(source, st, above, directory.node, st.st_mode & 0o1777 | 0o700)
@@ -280,18 +287,20 @@ class Overlay(OnDisk):
 
     def copy_up_tree(self, caller, directory):
         """Copy up everything in a directory; the paths of the markers in it, which have nothing to hide then."""
-        upper = self.raise_directory(directory)
-        if not directory.lowers:
-            return []
-        st = lstat(upper)
-        markers = [upper + b"/" + WHITEOUT + name for name in directory.whiteouts]
-        for name, ino, kind in self.entries(caller, directory):
-            node = directory.fixed.get(name) or self.lookup(caller, directory, name)
-            if node.kind == S_IFDIR:
-                markers += self.copy_up_tree(caller, self.directory(caller, node))
-            elif node.kind and not node.upper:
-                self.copy_up(caller, node)
-        os.utime(upper, ns=(st.st_atime_ns, st.st_mtime_ns))
+        markers = []
+        todo = [directory]
+        while todo:
+            directory = todo.pop()
+            upper = self.raise_directory(directory)
+            if not directory.lowers:
+                continue
+            markers += [upper + b"/" + WHITEOUT + name for name in directory.whiteouts]
+            for name, ino, kind in self.entries(caller, directory):
+                node = directory.fixed.get(name) or self.lookup(caller, directory, name)
+                if node.kind == S_IFDIR:
+                    todo.append(self.directory(caller, node))
+                elif node.kind and not node.upper:
+                    self.copy_up(caller, node)
         return markers
 
     def pin(self, caller, node, data=True):
