@@ -3,6 +3,7 @@
 # A handler is looked for in this order: what every program needs comes first.
 FAMILIES = (
     "files", "exec", "attributes", "cwd", "names", "directories", "processes", "system", "sockets", "ids",
+    "seccomp",
 )
 
 _found = {}

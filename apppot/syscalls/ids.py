@@ -7,11 +7,13 @@ import os
 import struct
 from errno import EFAULT, EINVAL, EPERM, ESRCH
 
+from apppot.syscalls import seccomp
 from apppot.syscalls.answer import NATIVE
 from apppot.syscalls.decode import Int, Ptr, U64, UInt
 
 # linux/prctl.h
 PR_GET_DUMPABLE, PR_SET_DUMPABLE = 3, 4
+PR_GET_SECCOMP, PR_SET_SECCOMP = 21, 22
 PR_GET_KEEPCAPS, PR_SET_KEEPCAPS = 7, 8
 PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
 PR_GET_SECUREBITS, PR_SET_SECUREBITS = 27, 28
@@ -234,6 +236,8 @@ def _set_ptracer(task, *args):
 _PRCTL = {
     PR_GET_DUMPABLE: _get_dumpable,
     PR_SET_DUMPABLE: _set_dumpable,
+    PR_GET_SECCOMP: seccomp.get_mode,
+    PR_SET_SECCOMP: seccomp.set_mode,
     PR_GET_KEEPCAPS: _get_keepcaps,
     PR_SET_KEEPCAPS: _set_keepcaps,
     PR_CAPBSET_READ: _bounding_read,

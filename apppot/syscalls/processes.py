@@ -2,17 +2,18 @@
 
 import os
 import struct
-from errno import EINVAL, EPERM, ESRCH
+from errno import E2BIG, EACCES, EINVAL, EPERM, ESRCH
 
 from apppot.syscalls.answer import NATIVE, RunHere
 from apppot.syscalls.decode import Int, Ptr, UInt, U64
-from apppot.syscalls.table import CLONE_FS, CLONE_NEW, CLONE_NEWTIME, CLONE_UNTRACED
+from apppot.syscalls.table import CLONE_FS, CLONE_INTO_CGROUP, CLONE_NEW, CLONE_NEWTIME, CLONE_UNTRACED
 
 _SIGNALS = 64
 _PRIO_PROCESS, _PRIO_PGRP, _PRIO_USER = 0, 1, 2
 _IOPRIO_WHO_PROCESS, _IOPRIO_WHO_PGRP = 1, 2
 _F_OWNER_PGRP = 2
 _F_SETOWN, _F_SETOWN_EX = 8, 15
+_CLONE_ARGS_SIZE_VER0, _PAGE_SIZE = 64, 4096
 
 
 def _error(code):
@@ -132,7 +133,17 @@ def sched_setscheduler(task, pid: Int):
 
 
 def sched_setaffinity(task, pid: Int):
-    return _check(task, pid)
+    return _affinity(task, pid)
+
+
+def sched_getaffinity(task, pid: Int):
+    return _affinity(task, pid)
+
+
+def _affinity(task, pid):
+    _check(task, pid)
+    task.machine.affinity.leave_alone()
+    return NATIVE
 
 
 def sched_setattr(task, pid: Int):
@@ -251,14 +262,21 @@ def _owner(task, who):
 # -- new tasks
 
 def clone3(task, args: Ptr, size: U64):
-    if size < 64:
+    """The kernel gets the struct clone_args that was looked at, from where the guest can't change it."""
+    if size < _CLONE_ARGS_SIZE_VER0:
         raise _error(EINVAL)
-    flags, = struct.unpack("<Q", task.read(args, 8))
+    if size > _PAGE_SIZE:
+        raise _error(E2BIG)
+    data = task.read(args, size)
+    flags, = struct.unpack_from("<Q", data)
     if flags & (CLONE_NEW | CLONE_NEWTIME):
         raise _error(EPERM)
     if flags & CLONE_UNTRACED:
         raise _error(EINVAL)
-    return NATIVE
+    if flags & CLONE_INTO_CGROUP:          # control groups are the host's
+        raise _error(EACCES)
+    task.clone_flags = flags
+    return RunHere({0: data})
 
 
 def unshare(task, flags: U64):

@@ -76,6 +76,7 @@ HOST = "changes the host"
 KEYS = "key rings are the host's"
 RING = "the ring makes system calls that no filter sees"
 GONE = "not in any kernel of today"
+MASK = "the supervisor may have put the task on its own CPU for a moment"
 NESTED = "a rule on a guest directory would forbid its copy-up"
 
 # include/uapi/linux/sched.h
@@ -83,6 +84,7 @@ CLONE_NEW = 0x7E020000  # NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET
 CLONE_NEWTIME = 0x80
 CLONE_FS = 0x200
 CLONE_UNTRACED = 0x800000
+CLONE_INTO_CGROUP = 0x200000000
 
 CLONE = (
     (HAS, 0, CLONE_NEW, EPERM),
@@ -101,10 +103,17 @@ PRCTL = (
         27, 28,  # PR_GET_SECUREBITS, PR_SET_SECUREBITS
         38, 39,  # PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS: always set, but sudo asks
         47,  # PR_CAP_AMBIENT
+        21, 22,  # PR_GET_SECCOMP, PR_SET_SECCOMP: as if the supervisor's filters weren't there
         0x59616D61,  # PR_SET_PTRACER
     ), TRACED),
     (IS, 0, (35,), EPERM),  # PR_SET_MM
     (IS, 0, (59,), EINVAL),  # PR_SET_SYSCALL_USER_DISPATCH: it would catch the stub's calls
+)
+SECCOMP = (
+    # A listener could let calls go that the supervisor's filter stops: SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    # as refused by kernels that don't have it.
+    (HAS, 1, 0x8, EINVAL),
+    (IS, 0, (0, 1), TRACED),  # SECCOMP_SET_MODE_STRICT, SECCOMP_SET_MODE_FILTER
 )
 IOCTL = (
     # They change what belongs to a file through a descriptor, even one open for reading.
@@ -329,8 +338,8 @@ ROWS = (
     traced(200, "tkill", PROCESS),
     native(201, "time"),
     native(202, "futex"),
-    native(203, "sched_setaffinity", PROCESS, 0, SELF),
-    native(204, "sched_getaffinity"),
+    traced(203, "sched_setaffinity", MASK),
+    traced(204, "sched_getaffinity", MASK),
     native(205, "set_thread_area"),
     native(206, "io_setup"),
     native(207, "io_destroy"),
@@ -443,7 +452,7 @@ ROWS = (
     native(314, "sched_setattr", PROCESS, 0, SELF),
     native(315, "sched_getattr"),
     traced(316, "renameat2", FILE),
-    native(317, "seccomp"),
+    native(317, "seccomp", "no answers past the supervisor's filter; it knows who has filters", STUB, SECCOMP),
     native(318, "getrandom"),
     native(319, "memfd_create"),
     denied(320, "kexec_file_load", EPERM, HOST),

@@ -40,8 +40,14 @@ class Group:
         self.dumpable = 1
 
 
+class FakeAffinity:
+    def leave_alone(self):
+        pass
+
+
 class FakeMachine:
     def __init__(self):
+        self.affinity = FakeAffinity()
         self.network = "host"
         self.hostname = None
         self.domainname = None

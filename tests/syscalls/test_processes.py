@@ -5,7 +5,7 @@ import signal
 import struct
 import subprocess
 import sys
-from errno import EINVAL, EPERM, ESRCH
+from errno import E2BIG, EACCES, EINVAL, EPERM, ESRCH
 
 import pytest
 
@@ -124,10 +124,13 @@ def test_owners_of_descriptors(task):
 
 
 def test_clone3(task):
-    args = task.put(struct.pack("<Q", 0x100) + bytes(80))
-    assert call(task, processes.clone3, args, 88) is NATIVE
+    data = struct.pack("<Q", 0x100) + bytes(80)
+    args = task.put(data)
+    assert call(task, processes.clone3, args, 88) == RunHere({0: data})
+    assert task.clone_flags == 0x100
     fails(EINVAL, task, processes.clone3, args, 8)
-    for flags, error in ((0x10000000, EPERM), (0x80, EPERM), (0x800000, EINVAL)):
+    fails(E2BIG, task, processes.clone3, args, 5000)
+    for flags, error in ((0x10000000, EPERM), (0x80, EPERM), (0x800000, EINVAL), (0x200000000, EACCES)):
         task.write(args, struct.pack("<Q", flags))
         fails(error, task, processes.clone3, args, 88)
 
