@@ -51,7 +51,7 @@ class Dev:
         if shm is None:
             shm = run + b"/shm"
             os.mkdir(shm, 0o700)
-        os.chmod(shm, 0o1700)   # other users of the host have no business here
+            os.chmod(shm, 0o1777)   # the run directory keeps other users of the host out
         self.mounts = [(b"/dev", DevFS(top, ownership=ownership)),
                        (b"/dev/shm", ShmFS(shm, ownership=ownership))]
         if os.path.isdir(host + b"/pts"):
