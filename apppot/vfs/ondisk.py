@@ -103,7 +103,7 @@ class OnDisk(Filesystem):
         if flags & abi.O_TMPFILE == abi.O_TMPFILE:
             return self.unnamed(caller, node)
         writing = flags & WRITING
-        if not writing and not node.upper and not caller.uid and node.dir is None:
+        if not writing and not node.upper and not caller.uid and node.kind == S_IFREG:
             return node.host
         mask = (0 if writing & os.O_WRONLY else os.R_OK) | (os.W_OK if writing else 0)
         st = node.st

@@ -15,9 +15,10 @@ import os
 from os import lstat
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_ISGID
 
+from apppot.image.layer import layers_of
 from apppot.vfs import abi, copyup
 from apppot.vfs.caller import KERNEL
-from apppot.vfs.listing import scan
+from apppot.vfs.listing import DT_REG, scan
 from apppot.vfs.node import Attributes, Directory, Node, fail
 from apppot.vfs.ondisk import OnDisk
 from apppot.vfs.ownership import KEEP, Ownership, Record, permitted
@@ -30,7 +31,8 @@ MAX_CACHED = 60000
 
 
 class Overlay(OnDisk):
-    """lowers: host directories, topmost first. upper, work: host directories on one file system; None: read-only."""
+    """lowers: host directories or image Layers, topmost first. upper, work: host directories on one file system;
+    None: read-only."""
 
     fstype = b"overlay"
     source = b"apppot"
@@ -38,7 +40,9 @@ class Overlay(OnDisk):
     owner_bits = True
 
     def __init__(self, lowers, upper=None, work=None, ownership=None):
-        self.lowers = tuple(os.path.realpath(lower).rstrip(b"/") for lower in lowers)
+        layers = layers_of(lowers)
+        self.lowers = tuple(layer.host for layer in layers)
+        self.recorded = [(layer.host + b"/", layer) for layer in layers if layer.recorded]
         self.upper = os.path.realpath(upper) if upper is not None else None
         self.work = work
         self.readonly = upper is None
@@ -54,6 +58,8 @@ class Overlay(OnDisk):
         layers = self.lowers or (self.upper,)
         node = Node.at(mount.path, layers[0] or b"/", S_IFDIR, mount, mount.parent, mount.path.rpartition(b"/")[2])
         self.top = Directory.of(self, node)
+        if self.recorded and self.lowers:
+            self._recorded_kind(self.lowers[0], b"", lstat(self.lowers[0]))
         opaque = [index for index, lower in enumerate(self.lowers) if os.path.lexists(lower + b"/" + OPAQUE)]
         self.top.lowers = self.lowers[:opaque[0] + 1] if opaque else self.lowers
         self._set_upper(self.top, self.upper)
@@ -126,8 +132,26 @@ class Overlay(OnDisk):
                     continue
                 if host in self.concealed:
                     break
-                return Node(directory, name, host, S_IFMT(st.st_mode))
+                kind = self._recorded_kind(lower, name, st) if self.recorded else S_IFMT(st.st_mode)
+                return Node(directory, name, host, kind)
         return Node(directory, name, (directory.upper or directory.lowers[0]) + b"/" + name, 0)
+
+    def _layer_of(self, lower):
+        """The Layer with records that a lower directory is in, or None."""
+        for prefix, layer in self.recorded:
+            if lower.startswith(prefix) or lower == layer.host:
+                return layer
+        return None
+
+    def _recorded_kind(self, lower, name, st):
+        """Keep what the layer says of a file in its directory `lower`; the file's true S_IFMT bits."""
+        layer = self._layer_of(lower)
+        told = layer.record(lower, name, st.st_ino) if layer is not None else None
+        if told is None:
+            return S_IFMT(st.st_mode)
+        record = Record(*told)
+        self.ownership.records[st.st_dev, st.st_ino] = record
+        return S_IFMT(record.mode) if record.rdev != KEEP else S_IFMT(st.st_mode)
 
     def directory(self, caller, node):
         directory = node.dir
@@ -259,7 +283,7 @@ class Overlay(OnDisk):
         above = self.raise_directory(node.parent)
         source = node.host
         st = lstat(source)
-        ours = st.st_uid == self.ownership.uid and not caller.virtual
+        ours = st.st_uid == self.ownership.uid and not caller.virtual and self.ownership.of(st) is None
         mode = st.st_mode & 0o7777 if ours else st.st_mode & 0o1777 | 0o600
         path = self._place(source, st, above, node, mode, data)
         node.parent.below.pop(node.name, None)
@@ -277,6 +301,9 @@ class Overlay(OnDisk):
                         KEEP if mode == true_mode or kind == S_IFLNK else true_mode)
         if kind in (S_IFCHR, S_IFBLK):
             record.mode, record.rdev = st.st_mode, st.st_rdev
+        told = ownership.of(st) if self.recorded else None
+        if told is not None:
+            record = told.over(record)
         if record:
             ownership.set(lstat(made), record, self.log_name(node))
         before = lstat(above)
@@ -540,8 +567,14 @@ class Overlay(OnDisk):
                 found[name] = (name, ino, kind)
         for lower in lowers:
             whiteouts = []
+            layer = self._layer_of(lower) if self.recorded else None
+            devices = layer is not None and lower in layer.devices
             for entry in scan(lower or b"/"):
                 name = entry[0]
+                if devices and entry[2] == DT_REG:
+                    told = layer.record(lower, name, entry[1])
+                    if told is not None and told[3] != KEEP:
+                        entry = (name, entry[1], S_IFMT(told[2]) >> 12)
                 if name[:4] == WHITEOUT:
                     whiteouts.append(name[4:])
                 elif name not in found and name not in hidden and lower + b"/" + name not in self.concealed:
@@ -556,6 +589,8 @@ class Overlay(OnDisk):
         lowers = directory.lowers
         if directory.upper is not None:
             return not lowers and not directory.whiteouts
+        if self.recorded and any(lowers[0] in layer.devices for _, layer in self.recorded):
+            return False
         if len(lowers) > 1 or any(path.rpartition(b"/")[0] == lowers[0] for path in self.concealed):
             return False
         if len(self.lowers) > 1 and directory.data is None:
@@ -578,7 +613,7 @@ class Overlay(OnDisk):
             return False
         if caller.virtual:
             return False
-        if not self.ownership.records or not self.writable(node):
+        if not self.ownership.records or not self.recorded and not self.writable(node):
             return True
         return self.ownership.of(node.st or lstat(node.host)) is None
 

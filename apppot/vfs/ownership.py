@@ -58,6 +58,10 @@ class Record:
     def __bool__(self):
         return not self.uid == self.gid == self.mode == self.rdev == KEEP
 
+    def over(self, below):
+        """What this record says, and where it says nothing what `below` says."""
+        return Record(*(getattr(below if getattr(self, field) == KEEP else self, field) for field in self.__slots__))
+
     def __repr__(self):
         return f"Record({self.uid}, {self.gid}, {self.mode:o}, {self.rdev})"
 

@@ -1,0 +1,38 @@
+"""A read-only layer of a machine's root: a host directory, and what the host's inodes in it can't say.
+
+The files of an unpacked or lazily filled layer belong to the host user. Their true owners, modes and device numbers
+come from `record`; the overlay asks once for each name that it finds and keeps the answer in its ownership records.
+A plain directory has no records: what its inodes say is true.
+"""
+
+import os
+
+
+class Layer:
+    """host: canonical host path of the layer's top directory. Subclasses say more than the disk does.
+
+    recorded   `record` may have an answer
+    devices    host directories that hold stand-ins (regular files) of device nodes
+    """
+
+    recorded = False
+    devices = frozenset()
+
+    def __init__(self, host):
+        self.host = os.path.realpath(host).rstrip(b"/")
+
+    def record(self, directory, name, ino):
+        """(uid, gid, mode, rdev) of `name` in the layer's host directory `directory`, or None: the disk is right.
+
+        ino: the inode number on the host. Each is -1 where the disk is right. mode: the 07777 bits, and for devices the
+        type too. The layer's own top directory has an empty name.
+        """
+        return None
+
+    def close(self):
+        """Let go of what is held open."""
+
+
+def layers_of(lowers):
+    """Layers of what `Machine.lowers` may hold: host directories (bytes) or Layers."""
+    return [lower if isinstance(lower, Layer) else Layer(lower) for lower in lowers]
