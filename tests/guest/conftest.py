@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,11 @@ def start_command(*words, image, options=()):
 def environment(**more):
     """What the caller of AppPot has in its environment in these tests."""
     return CLEAN | {"PYTHONPATH": str(SOURCE), "HOME": os.environ.get("HOME", "/"), "PYTHONDONTWRITEBYTECODE": "1"} | more
+
+
+# nohup and background jobs of scripts ignore these, and machines would inherit that.
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +109,7 @@ rm -rf "$scratch"; mkdir -p "$scratch/upper" "$scratch/work" "$scratch/root"
 root=$scratch/root
 mount -t overlay overlay -o "lowerdir=$tree,upperdir=$scratch/upper,workdir=$scratch/work" "$root" || exit 125
 mount --rbind /dev "$root/dev" || exit 125
+mount -t tmpfs tmpfs "$root/dev/shm" || exit 125
 mount -t proc proc "$root/proc" || mount --rbind /proc "$root/proc" || exit 125
 mount --rbind /sys "$root/sys" || exit 125
 mkdir -p "$root/home/user/job"

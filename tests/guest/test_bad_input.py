@@ -38,11 +38,15 @@ def test_unreadable_image(job):
     one_line(run("--image", "closed", "true", cwd=job), 125, "closed")
 
 
-@pytest.mark.parametrize("words", [["--no-such-option"], ["--image"], ["--mem", "lots"], ["--cpus", "-1"], ["--timeout", "soon"],
+@pytest.mark.parametrize("words", [["--no-such-option"], ["--mem", "lots"], ["--cpus", "-1"], ["--timeout", "soon"],
                                    ["--network", "moon"], ["--isolation", "total"], ["--env", "=x"], ["--bind", ""],
                                    ["--workdir", "relative"], ["--root=1"], ["--root", "--user", "daemon"]])
 def test_options(job, words):
     one_line(run(*words, "true", cwd=job), 2, words[0].partition("=")[0])
+
+
+def test_a_value_that_is_missing(job):
+    one_line(run("--image", cwd=job), 2, "--image")
 
 
 def test_binds(run_guest, tmp_path):
@@ -70,7 +74,7 @@ def test_a_tree_of_another_architecture(run_guest, tmp_path, program):
     (image / "bin/sh").chmod(0o755)
     done = run_guest("/bin/sh", image=image)
     assert done.returncode == 126 and "Traceback" not in done.stderr
-    assert "aarch64" in done.stderr.lower()
+    assert "processor" in done.stderr or "architecture" in done.stderr
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root can write everywhere")

@@ -22,7 +22,7 @@ class Terminal:
     def __init__(self, command, cwd):
         self.master, slave = pty.openpty()
         self.resize(30, 100)
-        self.process = subprocess.Popen(command, cwd=cwd, env=environment(TERM="xterm", PS1="$ "), stdin=slave,
+        self.process = subprocess.Popen(command, cwd=cwd, env=environment(TERM="dumb", PS1="$ "), stdin=slave,
                                         stdout=slave, stderr=slave, start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)

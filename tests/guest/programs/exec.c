@@ -68,7 +68,7 @@ static void self(int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
-    char *way = argv[1], **rest = argv + 2; pid_t pid; setvbuf(stdout, 0, _IOFBF, 1 << 16);
+    char *way = argv[1], **rest = argv + 2; pid_t pid; setvbuf(stdout, 0, _IOLBF, 1 << 16);
 #define WAY(name) if (argc > 1 && !strcmp(way, name))
     WAY("self") { self(argc, argv); return 0; }
     WAY("errors") { errors(); return 0; }
