@@ -91,14 +91,19 @@ def numa_maps(text, guest, hidden=()):
 
 # --- mounts -----------------------------------------------------------------------------------------------------------
 
+def _source(mount):
+    """What is mounted. A path of the host's would tell the guest nothing."""
+    return mount.fstype if mount.source.startswith(b"/") else escape(mount.source)
+
+
 def mounts(mounted):
     """`mounts`, in the form of fstab(5)."""
-    return b"".join(b"%s %s %s %s 0 0\n" % (escape(mount.source), escape(mount.path), mount.fstype, mount.options)
+    return b"".join(b"%s %s %s %s 0 0\n" % (_source(mount), escape(mount.path), mount.fstype, mount.options)
                     for mount in mounted)
 
 
 def mountstats(mounted):
-    return b"".join(b"device %s mounted on %s with fstype %s\n" % (escape(mount.source), escape(mount.path), mount.fstype)
+    return b"".join(b"device %s mounted on %s with fstype %s\n" % (_source(mount), escape(mount.path), mount.fstype)
                     for mount in mounted)
 
 
@@ -122,7 +127,7 @@ def mountinfo(mounted, device=lambda path: 0):
         access = mount.options.split(b",")[0]
         major, minor = (dev >> 8 & 0xFFF) | (dev >> 32 & ~0xFFF), (dev & 0xFF) | (dev >> 12 & ~0xFF)
         lines.append(b"%d %d %d:%d / %s %s - %s %s %s\n" % (number, parent, major, minor, escape(mount.path),
-                     mount.options, mount.fstype, escape(mount.source), access))
+                     mount.options, mount.fstype, _source(mount), access))
     return b"".join(lines)
 
 

@@ -168,10 +168,16 @@ class ProcFS(Filesystem):
         if not name.magic:
             return os.readlink(node.host)
         if name.rest in MAGIC:
-            target = self._named(name)
-            gone = b"" if self.namespace.at(target).kind else proc_text.DELETED
-            return self._seen(caller, target) + gone
-        return proc_text.link(os.readlink(node.host), self._translator(caller))
+            try:
+                target = self._named(name)
+            except FileNotFoundError:
+                if name.rest != b"cwd":
+                    raise  # else a removed directory, which keeps its old name and "(deleted)"
+            else:
+                gone = b"" if self.namespace.at(target).kind else proc_text.DELETED
+                return self._seen(caller, target) + gone
+        text = os.readlink(node.host)
+        return self.guest_name(text) or proc_text.link(text, self._translator(caller))
 
     def follow(self, caller, node):
         name = Name(self._below(node.host))

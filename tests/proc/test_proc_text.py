@@ -95,13 +95,13 @@ def mount(path, fstype=b"ext4", source=b"apppot", options=b"rw,relatime"):
 
 
 MOUNTS = [mount(b"/"), mount(b"/proc", b"proc", b"proc"), mount(b"/home/user/my job", source=b"job dir", options=b"ro"),
-          mount(b"/home/user/my job/in")]
+          mount(b"/home/user/my job/in", b"hostfs", b"/work/job")]
 
 
 def test_mounts():
     assert proc_text.mounts(MOUNTS).splitlines() == [
         b"apppot / ext4 rw,relatime 0 0", b"proc /proc proc rw,relatime 0 0",
-        b"job\\040dir /home/user/my\\040job ext4 ro 0 0", b"apppot /home/user/my\\040job/in ext4 rw,relatime 0 0"]
+        b"job\\040dir /home/user/my\\040job ext4 ro 0 0", b"hostfs /home/user/my\\040job/in hostfs rw,relatime 0 0"]
 
 
 def test_mountinfo_knows_what_is_mounted_on_what():

@@ -175,7 +175,9 @@ def test_generated_texts(proc):
     assert read(proc, f"{PID}/cmdline") == open("/proc/self/cmdline", "rb").read()
     host = proc.open(CALLER, walk(proc, f"{PID}/mounts"), os.O_RDONLY, 0)
     assert proc.guest_name(host) == b"/proc/%d/mounts" % PID
-    proc.forget(host)
+    with open(host) as file:
+        proc.forget(host)
+        assert proc.readlink(CALLER, walk(proc, f"{PID}/fd/{file.fileno()}")) == b"/proc/%d/mounts" % PID
     proc.forget(host)
     assert not os.path.exists(host)
     assert proc.guest_name(host + b" (deleted)") == b"/proc/%d/mounts" % PID
