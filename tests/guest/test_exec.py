@@ -195,5 +195,5 @@ def test_environment_and_path_search(run_guest, job):
     (job / "bin").mkdir()
     (job / "bin/tool").write_text("#!/bin/sh\necho tool $MARK\n")
     (job / "bin/tool").chmod(0o755)
-    done = run_guest("tool", env={"PATH": "/home/user/job/bin:/usr/bin:/bin", "MARK": "m"})
+    done = run_guest("tool", options=["--env", "PATH=/home/user/job/bin:/usr/bin:/bin"], env={"MARK": "m"})
     assert done.stdout == "tool m\n"

@@ -32,7 +32,7 @@ def test_what_belongs_to_root_by_record_is_closed_to_the_user(shell, tmp_path):
                  "truncate -s 0 /etc/secret 2>&1; [ -w /etc/secret ] || echo no", options=options).splitlines() == [
         "touch: cannot touch '/etc/x': Permission denied", "rm: cannot remove '/etc/passwd': Permission denied",
         "chown: changing ownership of '/srv': Operation not permitted", "cat: /etc/shadow: Permission denied",
-        "mkdir: cannot create directory '/srv/new': Permission denied",
+        "mkdir: cannot create directory ‘/srv/new’: Permission denied",
         "chmod: changing permissions of '/srv': Operation not permitted",
         "mv: cannot move '/etc/passwd' to '/etc/p': Permission denied", "root:shadow:640",
         "truncate: cannot open '/etc/secret' for writing: Permission denied", "no"]
