@@ -10,7 +10,6 @@ from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW,
                                    node_of_descriptor)
 
 _S_IFDIR, _S_IFLNK = 0o040000, 0o120000
-_NO_FOLLOW_OPEN = os.O_CREAT | os.O_EXCL
 _IN_DONT_FOLLOW = 0x02000000
 _RESOLVE_MASK = 0x3F                       # RESOLVE_NO_XDEV ... RESOLVE_CACHED of <linux/openat2.h>
 _OPEN_HOW = struct.Struct("<QQQ")
@@ -54,8 +53,8 @@ def openat2(task, dirfd: Fd, path: Path, how: Ptr, size: U64):
 
 
 def _open(task, index, dirfd, path, flags, mode, resolve=0):
-    follow = not flags & os.O_NOFOLLOW and flags & _NO_FOLLOW_OPEN != _NO_FOLLOW_OPEN
-    node = node_at(task, dirfd, path, follow, resolve)
+    start = None if dirfd == AT_FDCWD or path[:1] == b"/" or not path else task.directory(dirfd)
+    node = task.ns.resolve_open(task.caller, path, flags, start, resolve)
     host = task.ns.open(task.caller, node, flags, mode)
     if host is not node.host and node.mount.fs is task.machine.procfs:
         task.scratch = host                # a generated text: deleted when the guest has opened it

@@ -1,10 +1,15 @@
-"""Calls that make, remove and rename names. The supervisor makes them itself: Landlock does not mediate them all."""
+"""Calls that make, remove and rename names. The supervisor makes them itself: Landlock does not mediate them all.
+
+The last component is taken for itself, even with a "/" behind it (follow=None): the namespace judges by node.slash.
+"""
 
 from errno import EINVAL, ENOENT
 
 from apppot.syscalls.decode import Fd, Int, Path, UInt
-from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, error, node_at,
-                                   node_of_descriptor)
+from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, error, existing_at,
+                                   node_at, node_of_descriptor)
+
+_RENAME_FLAGS, _RENAME_EXCHANGE = 7, 2        # RENAME_NOREPLACE, _EXCHANGE, _WHITEOUT of <linux/fs.h>
 
 
 def mkdir(task, path: Path, mode: UInt):
@@ -12,7 +17,7 @@ def mkdir(task, path: Path, mode: UInt):
 
 
 def mkdirat(task, dirfd: Fd, path: Path, mode: UInt):
-    task.ns.mkdir(task.caller, node_at(task, dirfd, path, False), mode & 0o7777)
+    task.ns.mkdir(task.caller, node_at(task, dirfd, path, None), mode & 0o7777)
     return 0
 
 
@@ -21,7 +26,7 @@ def mknod(task, path: Path, mode: UInt, device: UInt):
 
 
 def mknodat(task, dirfd: Fd, path: Path, mode: UInt, device: UInt):
-    task.ns.mknod(task.caller, node_at(task, dirfd, path, False), mode, device)
+    task.ns.mknod(task.caller, node_at(task, dirfd, path, None), mode, device)
     return 0
 
 
@@ -32,7 +37,7 @@ def symlink(task, target: Path, path: Path):
 def symlinkat(task, target: Path, dirfd: Fd, path: Path):
     if not target:
         raise error(ENOENT)
-    task.ns.symlink(task.caller, node_at(task, dirfd, path, False), target)
+    task.ns.symlink(task.caller, node_at(task, dirfd, path, None), target)
     return 0
 
 
@@ -48,8 +53,8 @@ def linkat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: Int)
         if source is None:
             raise error(ENOENT)
     else:
-        source = node_at(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW))
-    task.ns.link(task.caller, source, node_at(task, new_dirfd, new, False))
+        source = existing_at(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW))
+    task.ns.link(task.caller, source, node_at(task, new_dirfd, new, None))
     return 0
 
 
@@ -65,7 +70,7 @@ def unlinkat(task, dirfd: Fd, path: Path, flags: Int):
     if flags & ~AT_REMOVEDIR:
         raise error(EINVAL)
     remove = task.ns.rmdir if flags else task.ns.unlink
-    remove(task.caller, node_at(task, dirfd, path, False))
+    remove(task.caller, node_at(task, dirfd, path, None))
     return 0
 
 
@@ -78,5 +83,7 @@ def renameat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path):
 
 
 def renameat2(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: UInt):
-    task.ns.rename(task.caller, node_at(task, old_dirfd, old, False), node_at(task, new_dirfd, new, False), flags)
+    if flags & ~_RENAME_FLAGS or flags & _RENAME_EXCHANGE and flags & ~_RENAME_EXCHANGE:
+        raise error(EINVAL)
+    task.ns.rename(task.caller, node_at(task, old_dirfd, old, None), node_at(task, new_dirfd, new, None), flags)
     return 0
