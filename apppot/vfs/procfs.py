@@ -89,14 +89,14 @@ class ProcFS(Filesystem):
     processes: the machine's processes.
     scratch: a directory that only this supervisor uses, for generated texts.
     hidden: host paths of the stub and the window, which no guest sees in its maps.
-    own_filters: how many seccomp filters every task has from the supervisor.
+    own_filters: function from a tid to the number of seccomp filters that task has from the supervisor.
     """
 
     name = b"proc"
     source = b"proc"
     readonly = False  # a task writes its comm, oom_score_adj and timer slack here
 
-    def __init__(self, processes, scratch, hidden=(), own_filters=1):
+    def __init__(self, processes, scratch, hidden=(), own_filters=lambda tid: 1):
         self.processes = processes
         self.scratch = scratch
         self.hidden_mappings = frozenset(hidden)
@@ -349,7 +349,7 @@ class ProcFS(Filesystem):
         text = self._host_text(node)
         if name.rest == b"status":
             return proc_text.status(text, self.processes.credentials(self._tgid(name)),
-                                    self.processes.stopped(name.task), self.own_filters)
+                                    self.processes.stopped(name.task), self.own_filters(name.task))
         if name.rest == b"numa_maps":
             return proc_text.numa_maps(text, self._translator(caller), self.hidden_mappings)
         return proc_text.maps(text, self._translator(caller), self.hidden_mappings)

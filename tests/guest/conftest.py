@@ -29,6 +29,9 @@ def environment(**more):
     return CLEAN | {"PYTHONPATH": str(SOURCE), "HOME": os.environ.get("HOME", "/"), "PYTHONDONTWRITEBYTECODE": "1"} | more
 
 
+# Who the caller is inside: the host's root stays root.
+USER, HOME = ("root", "/root") if os.getuid() == 0 else ("user", "/home/user")
+
 # nohup and background jobs of scripts ignore these, and machines would inherit that.
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)

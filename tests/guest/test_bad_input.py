@@ -89,9 +89,9 @@ def test_full_disk(run_guest, debian_tree, job, tmp_path, native_works):
     if not native_works:
         pytest.skip("a file system of 8 MB for this test takes root or user namespaces")
     script = r"""
-mount -t tmpfs -o size=8m tmpfs "$1" && cd "$2" && shift 2 && "$@" --cow "$COW" sh -c 'echo keep >~/keep; head -c 20000000 /dev/zero >~/big; echo $?;
-    cp /usr/bin/python3.11 ~/p || echo refused; echo >>/usr/bin/python3.11 || echo refused too; cat ~/keep'
-"$@" --cow "$COW" sh -c 'cat ~/keep; rm -f ~/big ~/p; echo again >~/again; cat ~/again; python3 -c "print(1)"'
+mount -t tmpfs -o size=8m tmpfs "$1" && cd "$2" && shift 2 && "$@" --cow "$COW" sh -c 'echo keep >/home/user/keep; head -c 20000000 /dev/zero >/home/user/big; echo $?;
+    cp /usr/bin/python3.11 /home/user/p || echo refused; echo >>/usr/bin/python3.11 || echo refused too; cat /home/user/keep'
+"$@" --cow "$COW" sh -c 'cat /home/user/keep; rm -f /home/user/big /home/user/p; echo again >/home/user/again; cat /home/user/again; python3 -c "print(1)"'
 """
     small = tmp_path / "small"
     small.mkdir()

@@ -11,7 +11,7 @@ def test_directory_file_and_read_only(shell, tmp_path):
     (data / "f").write_text("host\n")
     (tmp_path / "single").write_text("one file\n")
     out = shell("cat /mnt/deep/new/f; echo guest >/mnt/deep/new/g; cat /etc/motd; cat /ro/f; touch /ro/x 2>&1; rm /ro/f 2>&1;"
-                "ls /ro; ls /mnt/deep; mv /mnt/deep/new /mnt/x 2>&1; rmdir /mnt/deep/new 2>&1; rm /etc/motd 2>&1; mv ~/job/a /ro/ 2>&1"
+                "ls /ro; ls /mnt/deep; mv /mnt/deep/new /mnt/x 2>&1; rmdir /mnt/deep/new 2>&1; rm /etc/motd 2>&1; mv /home/user/job/a /ro/ 2>&1"
                 "; true", options=["--root", "--bind", f"{data}:/mnt/deep/new", "--bind", f"{tmp_path}/single:/etc/motd",
                                    "--bind", f"{data}:/ro:ro"]).splitlines()
     assert out[:8] == ["host", "one file", "host", "touch: cannot touch '/ro/x': Read-only file system",
@@ -67,8 +67,8 @@ def test_later_binds_lie_on_earlier_ones(shell, tmp_path):
 
 def test_links_and_renames_between_mounts_are_refused_honestly(shell, tmp_path):
     (tmp_path / "d").mkdir()
-    out = shell("touch ~/f; ln ~/f /m/f 2>&1; python3 -c \"import os; os.rename('/home/user/f', '/m/f')\" 2>&1 | tail -1; "
-                "mv ~/f /m/f && ls /m", options=["--bind", f"{tmp_path}/d:/m"])
+    out = shell("touch /home/user/f; ln /home/user/f /m/f 2>&1; python3 -c \"import os; os.rename('/home/user/f', '/m/f')\" 2>&1 | tail -1; "
+                "mv /home/user/f /m/f && ls /m", options=["--bind", f"{tmp_path}/d:/m"])
     assert out.splitlines() == ["ln: failed to create hard link '/m/f' => '/home/user/f': Invalid cross-device link",
                                 "OSError: [Errno 18] Invalid cross-device link: '/home/user/f' -> '/m/f'", "f"]
 

@@ -17,8 +17,8 @@ def fingerprint(tree):
 
 
 def test_changes_are_thrown_away_without_cow(shell):
-    shell("echo x >~/x; rm -rf /usr/share/perl5; touch /etc/new", options=["--root"])
-    assert shell("ls ~ /etc/new 2>&1; ls -d /usr/share/perl5").splitlines()[-1] == "/usr/share/perl5"
+    shell("echo x >/home/user/x; rm -rf /usr/share/perl5; touch /etc/new", options=["--root"])
+    assert shell("ls /home/user /etc/new 2>&1; ls -d /usr/share/perl5").splitlines()[-1] == "/usr/share/perl5"
 
 
 def test_changes_are_kept_with_cow(shell, tmp_path):
@@ -35,7 +35,7 @@ def test_changes_are_kept_with_cow(shell, tmp_path):
 
 def test_cow_before_the_image_name(debian_tree, run_guest, tmp_path):
     image = f"{tmp_path}/cow:{debian_tree}"
-    run_guest("sh", "-c", "echo x >~/x", image=image, check=True)
+    run_guest("sh", "-c", "echo x >/home/user/x", image=image, check=True)
     assert run_guest("cat", "/home/user/x", image=f"{tmp_path}/cow,{debian_tree}", check=True).stdout == "x\n"
 
 
@@ -77,7 +77,7 @@ def _made(directory):
 def test_two_machines_on_one_image_do_not_see_each_other(start_guest, run_guest):
     first = start_guest("sh", "-c", "echo first >/home/user/mine; echo ready; read x; cat /home/user/mine; ls /tmp")
     assert first.stdout.readline() == "ready\n"
-    run_guest("sh", "-c", "test ! -e ~/mine && echo second >~/mine && touch /tmp/second", check=True)
+    run_guest("sh", "-c", "test ! -e /home/user/mine && echo second >/home/user/mine && touch /tmp/second", check=True)
     out, _ = first.communicate("go\n", timeout=30)
     assert out == "first\n"
 
@@ -169,7 +169,7 @@ def dead_run_directories():
 def test_after_a_normal_end_nothing_is_left(run_guest, job, tmp_path):
     private = tmp_path / "private"
     private.mkdir()
-    run_guest("sh", "-c", "touch ~/x /tmp/y /dev/shm/z; sleep 100 &", check=True, env={"TMPDIR": str(private)})
+    run_guest("sh", "-c", "touch /home/user/x /tmp/y /dev/shm/z; sleep 100 &", check=True, env={"TMPDIR": str(private)})
     assert os.listdir(job) == os.listdir(private) == dead_run_directories() == []
 
 

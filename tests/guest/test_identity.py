@@ -5,21 +5,23 @@ import subprocess
 
 import pytest
 
+from .conftest import HOME, USER
+
 UID, GID = os.getuid(), os.getgid()
 
 
 def test_the_user(shell):
     assert shell("id -un; id -u; id -g; echo $HOME; getent passwd $(id -u) | cut -d: -f1,3,4,6; id -gn; whoami; cd; pwd;"
                  "python3 -c 'import os, pwd; print(os.getlogin() if 0 else pwd.getpwuid(os.getuid()).pw_dir)'"
-                 ).splitlines() == ["user", str(UID), str(GID), "/home/user", f"user:{UID}:{GID}:/home/user", "user",
-                                    "user", "/home/user", "/home/user"]
+                 ).splitlines() == [USER, str(UID), str(GID), HOME, f"{USER}:{UID}:{GID}:{HOME}", USER, USER,
+                                    HOME, HOME]
 
 
 def test_files_without_a_record_belong_to_who_looks(shell):
     """The tree's files belong to the host user, who has nothing on disk that says whose they are in the guest."""
-    script = "stat -c %U:%G /etc/passwd /usr/bin/su / ~/job; touch /etc/new; stat -c %U:%G /etc/new"
-    assert shell(script).split() == ["user:user"] * 5
-    assert shell(script.replace("~/job", ""), options=["--root"]).split() == ["root:root"] * 4
+    script = "stat -c %U:%G /etc/passwd /usr/bin/su / /home/user/job; touch /etc/new; stat -c %U:%G /etc/new"
+    assert shell(script).split() == [f"{USER}:{USER}"] * 5
+    assert shell(script.replace("/home/user/job", ""), options=["--root"]).split() == ["root:root"] * 4
 
 
 @pytest.mark.skipif(UID == 0, reason="the host's root may")
@@ -49,7 +51,7 @@ def test_sudo_without_a_password_where_the_image_has_none(shell, debian_tree):
     assert shell("sudo id -u; sudo -u daemon id -un; sudo sh -c 'echo $SUDO_USER; touch /etc/made'; ls /etc/made; "
                  "sudo -n true && echo ok; sudo sh -c 'exit 7' || echo $?; sudo A=b env | grep ^A=; sudo -E true; id -un;"
                  "sudo -i pwd; sudo -H sh -c 'echo $HOME'").splitlines() == [
-        "0", "daemon", "user", "/etc/made", "ok", "7", "A=b", "user", "/root", "/root"]
+        "0", "daemon", USER, "/etc/made", "ok", "7", "A=b", USER, "/root", "/root"]
 
 
 def test_user_option(shell):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from .conftest import environment
+from .conftest import HOME, USER, environment
 
 
 def test_what_runs(run_guest, job, debian_tree, tmp_path):
@@ -17,7 +17,7 @@ def test_what_runs(run_guest, job, debian_tree, tmp_path):
     assert (done.stdout, done.returncode) == ("apppot-run\n", 8)
     script.unlink()
     cow = ["--cow", tmp_path / "cow"]
-    run_guest("sh", "-c", "printf '#!/bin/sh\\necho autorun\\n' >~/apppot-autorun; chmod +x ~/apppot-autorun", options=cow,
+    run_guest("sh", "-c", "printf '#!/bin/sh\\necho autorun\\n' >/home/user/apppot-autorun; chmod +x /home/user/apppot-autorun", options=cow,
               check=True)
     assert run_guest(options=cow).stdout == "autorun\n"
     assert run_guest(input="echo from a shell; exit 4\n").stdout == "from a shell\n"
@@ -28,7 +28,7 @@ def test_environment(run_guest):
     assert done.stdout.startswith("1 x y k /")
     done = run_guest("env", options=["--clean-env", "--env", "A=1", "--env", "KEPT"], env={"KEPT": "k", "LOST": "l"})
     names = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert names["A"] == "1" and names["KEPT"] == "k" and "LOST" not in names and names["HOME"] == "/home/user"
+    assert names["A"] == "1" and names["KEPT"] == "k" and "LOST" not in names and names["HOME"] == HOME
     assert "bin" in names["PATH"]
 
 
@@ -48,10 +48,10 @@ def listing():
 def test_the_hosts_own_root_by_default(job):
     before = listing()
     done = subprocess.run([sys.executable, "-m", "apppot.cli.start", "sh", "-c",
-                           "id -un; pwd; touch ~/x && sudo touch /etc/apppot-probe && ls /etc/apppot-probe; cat /etc/debian_version"],
+                           "id -un; pwd; touch /home/user/x && sudo touch /etc/apppot-probe && ls /etc/apppot-probe; cat /etc/debian_version"],
                           cwd=job, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:3] == ["user", "/home/user/job", "/etc/apppot-probe"]
+    assert done.stdout.splitlines()[:3] == [USER, "/home/user/job", "/etc/apppot-probe"]
     assert listing() == before
 
 

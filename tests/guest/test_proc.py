@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from .conftest import USER
+
 
 def test_only_the_machines_processes(shell):
     assert shell("ls /proc | grep -c '^[0-9]'; ls -d /proc/1 2>&1; ls /proc/self/task | wc -l; sleep 5 & "
@@ -16,7 +18,7 @@ def test_only_the_machines_processes(shell):
 def test_guest_names(shell, job):
     (job / "f").write_text("")
     assert shell("""
-        readlink /proc/self/exe /proc/$$/exe /proc/self/cwd /proc/self/root; exec 5<f 6</etc/hostname 7>~/gone; rm ~/gone
+        readlink /proc/self/exe /proc/$$/exe /proc/self/cwd /proc/self/root; exec 5<f 6</etc/hostname 7>/home/user/gone; rm /home/user/gone
         readlink /proc/$$/fd/5 /proc/$$/fd/6 /proc/$$/fd/7 /dev/fd/5 /proc/self; exec 8< <(:)
         readlink /proc/$$/fd/8 | sed 's/[0-9]*//g'; cat /proc/self/cwd/f; ls -d /proc/self/root/etc; cat /proc/$$/fd/6
         cd /usr/share; readlink /proc/$$/cwd; ls /proc/$$/cwd/perl5 >/dev/null && stat -L -c %F /proc/$$/fd/6
@@ -57,7 +59,7 @@ def test_ps_top_pgrep_pstree_killall(shell):
         top -b -n 1 | awk '$NF == "sleep"' | wc -l; pstree $$ | grep -c sleep; killall sleep; wait; pgrep -x sleep | wc -l
         ps -e | wc -l; uptime >/dev/null && free >/dev/null && vmstat >/dev/null && w >/dev/null; echo $?; pidof bash | wc -w
     """).splitlines()
-    assert out[:4] == ["2", "2", "user     sleep", "2"]
+    assert out[:4] == ["2", "2", f"{USER:<8} sleep", "2"]
     assert out[4] >= "1" and out[5] == "0" and int(out[6]) <= 6 and out[7:] == ["0", "1"]
 
 

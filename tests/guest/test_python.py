@@ -64,7 +64,7 @@ def test_venv_and_a_local_wheel(run_guest, job):
         file.writestr(f"{info}/entry_points.txt", "[console_scripts]\nmini = mini:main\n")
         file.writestr(f"{info}/RECORD", "")
     done = run_guest("bash", "-ec", f"""
-        cd; python3 -m venv env; env/bin/pip install --no-index --disable-pip-version-check ./job/{wheel.name} >pip.log
+        cd /home/user; python3 -m venv env; env/bin/pip install --no-index --disable-pip-version-check ./job/{wheel.name} >pip.log
         env/bin/mini; env/bin/python -c 'import sys; print(sys.prefix)'; env/bin/pip uninstall -qy mini
         env/bin/mini 2>/dev/null || echo gone
     """, timeout=300)

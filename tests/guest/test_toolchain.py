@@ -12,7 +12,7 @@ def test_gcc_hello(run_guest, job):
 
 def test_gcc_in_the_overlay_with_a_pipe_and_a_library(run_guest):
     done = run_guest("bash", "-ec", """
-        cd; mkdir lib src; cd src
+        cd /home/user; mkdir lib src; cd src
         echo 'int answer(void) { return 42; }' | gcc -pipe -fPIC -shared -x c -o ../lib/libanswer.so -
         echo 'int answer(void); int main(void) { return answer(); }' >main.c
         gcc -c main.c; gcc -o main main.o -L../lib -lanswer -Wl,-rpath,'$ORIGIN/../lib'
@@ -28,8 +28,8 @@ def test_make_a_debian_source_package(run_guest, job):
         dpkg-source --no-check -x /usr/src/packages/hello_*.dsc hello >unpack.log
         cd hello; ./configure --prefix=$HOME/installed >../configure.log 2>&1
         make -j2 >../make.log 2>&1; make install >../install.log 2>&1
-        ~/installed/bin/hello --greeting='made inside'
-        ~/installed/bin/hello --version | head -1
+        /home/user/installed/bin/hello --greeting='made inside'
+        /home/user/installed/bin/hello --version | head -1
     """, timeout=600)
     logs = "\n".join(f"{log}: {log.read_text()[-2000:]}" for log in sorted(job.glob("*.log")))
     assert done.returncode == 0, done.stderr + logs
