@@ -17,6 +17,7 @@ from apppot.kernel.jobcontrol import STOP_SIGNALS, JobControl
 from apppot.kernel.newtasks import NewTasks
 from apppot.platform import ptrace
 from apppot.platform.affinity import Affinity
+from apppot.platform.memory import Memory
 from apppot.platform.ptrace import TaskGone, Tracer
 from apppot.platform.registers import ARGUMENTS, ORIG_RAX
 from apppot.syscalls import dispatch
@@ -60,6 +61,7 @@ class Supervisor:
         pid, go = spawn()
         self.tracer.seize(pid)
         task.tid = pid
+        task.memory = Memory(pid)
         task.group.tgid = pid
         task.group.tasks = {pid}
         task.caller.tid = task.caller.tgid = pid
@@ -104,6 +106,7 @@ class Supervisor:
         elif task is None:
             self.new_tasks.early[tid] = status
         else:
+            task.memory.tid = tid
             event, stopsig = status >> 16, status >> 8 & 0xFF
             if event == 0:
                 if stopsig == _EXIT_STOP:
