@@ -147,13 +147,14 @@ def _find_program(task, words):
     path = users.command_path(task.ns, task.caller, words[0], environment.PATH)
     if path is None:
         raise AppPotError(f"{shown}: command not found in the machine", STATUS_NOT_FOUND)
+    node = None
     try:
         node = task.ns.resolve(task.caller, path)
         task.program = programs.find(task, node, path)
     except OSError as error:
         if error.errno == ENOEXEC and node.kind and _is_text(node):
             return _find_program(task, [b"/bin/sh", path] + words[1:])       # as execvp(3) does
-        if error.errno == ENOENT and not node.kind:
+        if error.errno == ENOENT and (node is None or not node.kind):
             raise AppPotError(f"{shown}: command not found in the machine", STATUS_NOT_FOUND) from None
         reason = "its interpreter is not in the image" if error.errno == ENOENT else error.strerror
         status = STATUS_NOT_FOUND if error.errno in (ENOENT, ENOTDIR) else STATUS_NOT_EXECUTABLE
