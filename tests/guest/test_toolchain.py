@@ -26,7 +26,7 @@ def test_make_a_debian_source_package(run_guest, job):
     """GNU hello from the archive's source: unpacked, configured, built on two processors, installed, run."""
     done = run_guest("bash", "-ec", """
         dpkg-source --no-check -x /usr/src/packages/hello_*.dsc hello >unpack.log
-        cd hello; ./configure --prefix=$HOME/installed >../configure.log 2>&1
+        cd hello; ./configure --prefix=/home/user/installed >../configure.log 2>&1
         make -j2 >../make.log 2>&1; make install >../install.log 2>&1
         /home/user/installed/bin/hello --greeting='made inside'
         /home/user/installed/bin/hello --version | head -1
