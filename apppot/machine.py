@@ -43,8 +43,9 @@ class Machine:
     """
 
     __slots__ = (
-        "image",        # host directory of the image; b"/" is the host's own root
+        "image",        # host path of the image, or the name of an import; b"/" is the host's own root
         "lowers",       # read-only layers, topmost first; the last one is the image
+        "trees",        # list of (guest directory, layers): more read-only trees to show
         "cow",          # host directory that keeps the copy-on-write layer; None: thrown away after the run
         "discard",      # True: the caller asked to throw it away, so don't tell how to keep it
         "changes",      # archives of changes to merge at start
@@ -65,13 +66,16 @@ class Machine:
         "stats",        # True: a summary of intercepted calls at the end
         "verbose",      # 0, 1, 2...
         "quiet",        # True: no warnings
+        "progress",     # an image.progress.Progress for what takes long at start, or None
         "job_dir",      # host directory seen at JOB
         "command",      # program and arguments; None: what_runs() decides
+        "entrypoint",   # list of words before the command; None: the image's own
     )
 
     def __init__(self, image=b"/", **given):
         self.image = image
         self.lowers = [image]
+        self.trees = []
         self.cow = None
         self.discard = False
         self.changes = []
@@ -92,8 +96,10 @@ class Machine:
         self.stats = False
         self.verbose = 0
         self.quiet = False
+        self.progress = None
         self.job_dir = os.getcwdb()
         self.command = None
+        self.entrypoint = None
         for name, value in given.items():
             setattr(self, name, value)
 
@@ -101,19 +107,30 @@ class Machine:
         return "Machine(" + ", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__) + ")"
 
 
-def what_runs(machine, exists, shell=None):
-    """The program and arguments of the machine's first task.
+def what_runs(machine, exists, shell=None, config=None):
+    """(program and arguments of the machine's first task, guest directory to start in or None for the usual one).
 
-    exists(guest path) says whether the machine has a file there; shell is what the user's passwd entry names.
+    exists(guest path) says whether the machine has a file there; shell is what the user's passwd entry names; config is
+    the image's own, or None. As with docker, arguments replace the image's Cmd and leave its Entrypoint.
     """
+    entrypoint = machine.entrypoint
+    workdir = config.workdir if config is not None else None
+    if entrypoint is None and config is not None:
+        entrypoint = list(config.entrypoint)
+        if entrypoint and workdir and b"/" in entrypoint[0] and not entrypoint[0].startswith(b"/"):
+            entrypoint[0] = os.path.normpath(workdir + b"/" + entrypoint[0])
+    entrypoint = list(entrypoint or ())
     if machine.command:
-        return list(machine.command)
+        return entrypoint + list(machine.command), None
     for script in (JOB_SCRIPT, IMAGE_SCRIPT):
         if exists(script):
-            return [script]
+            return [script], None
+    default = config.command if config is not None and machine.entrypoint is None else []
+    if entrypoint or default:
+        return entrypoint + default, workdir
     for candidate in (shell, *SHELLS):
         if candidate and exists(candidate):
-            return [candidate]
+            return [candidate], None
     raise AppPotError(f"{os.fsdecode(machine.image)}: the image has no shell; name the program to run",
                       STATUS_NOT_EXECUTABLE)
 

@@ -24,7 +24,10 @@ _MAGIC = (
 
 
 def choose(given, environ, cwd):
-    """Return (image, cow or None), absolute bytes. given: what --image said, or None."""
+    """Return (image, cow or None), absolute bytes; the image may also be the name of an import, which has no slash.
+
+    given: what --image said, or None.
+    """
     if given is not None:
         return _existing(given, "--image", cwd)
     from_environment = environ.get(b"APPPOT_IMAGE")
@@ -37,10 +40,19 @@ def choose(given, environ, cwd):
 
 
 def _existing(text, source, cwd):
-    cow, image = split(text, lambda path: os.path.lexists(os.path.join(cwd, path)))
-    image = os.path.normpath(os.path.join(cwd, image))
-    check_image(image, source)
+    cow, image = split(text, lambda path: os.path.lexists(os.path.join(cwd, path)) or is_import(path))
+    if os.path.lexists(os.path.join(cwd, image)) or not is_import(image):
+        image = os.path.normpath(os.path.join(cwd, image))
+        check_image(image, source)
     return image, os.path.normpath(os.path.join(cwd, cow)) if cow else None
+
+
+def is_import(text):
+    """Whether the cache has an image of this name (apppot image import)."""
+    if b"/" in text or text in (b"", b".", b".."):
+        return False
+    from apppot.image.store import Store
+    return Store().image(os.fsdecode(text)) is not None
 
 
 def split(text, exists):
@@ -62,17 +74,16 @@ def check_image(image, source):
     try:
         mode = os.stat(image).st_mode
     except OSError as error:
-        raise AppPotError(f"image {name} (from {source}): {error.strerror}; name a directory that holds a root tree, "
-                          "or leave the image out to use the host's own root") from None
+        raise AppPotError(f"image {name} (from {source}): {error.strerror}; name a directory that holds a root tree "
+                          "or an archive of one, or leave the image out to use the host's own root") from None
     if not stat.S_ISDIR(mode):
-        raise AppPotError(f"image {name} (from {source}) is {_kind(image, mode)}; this version starts directories "
-                          "that hold a root tree: unpack it into one and name that")
+        if not _is_archive(image, mode):
+            raise AppPotError(f"image {name} (from {source}) is {_kind(image, mode)}; this version starts directories "
+                              "that hold a root tree, and archives of them: name one of those")
+        return
     if not os.access(image, os.R_OK | os.X_OK):
         raise AppPotError(f"image {name} (from {source}): permission denied; its directory must be readable and "
                           "searchable by you")
-    if os.path.exists(os.path.join(image, b"oci-layout")):
-        raise AppPotError(f"image {name} (from {source}) is an OCI layout; this version starts directories that hold "
-                          "a root tree: unpack it into one and name that")
 
 
 def check_cow(cow, source):
@@ -92,6 +103,17 @@ def check_cow(cow, source):
     if not os.access(writable, os.W_OK | os.X_OK):
         raise AppPotError(f"COW {name} (from {source}): {os.fsdecode(writable)} is not writable for you; name a "
                           "directory that is")
+
+
+def _is_archive(path, mode):
+    if not stat.S_ISREG(mode):
+        return False
+    from apppot.image import archive
+    try:
+        with open(path, "rb") as file:
+            return archive.is_tar(file.read(512))
+    except OSError:
+        return False
 
 
 def _kind(path, mode):

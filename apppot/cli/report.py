@@ -27,13 +27,14 @@ def guard(program, function, *arguments):
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # nobody reads: spare the interpreter's own complaint
+        _spare_output()
         return 141
     except OSError as error:
         if os.environ.get("APPPOT_DEBUG"):
             raise
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
         say(program, f"{where}{error.strerror or error}")
+        _spare_output()
         return STATUS_FAILED
     except Exception as error:
         if os.environ.get("APPPOT_DEBUG"):
@@ -41,3 +42,11 @@ def guard(program, function, *arguments):
         say(program, f"internal error: {type(error).__name__}: {error}; "
                      "set APPPOT_DEBUG=1 for the place, and please report it")
         return STATUS_FAILED
+
+
+def _spare_output():
+    """What can't be written any more is dropped, without the interpreter's own complaint at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

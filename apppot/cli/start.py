@@ -4,7 +4,7 @@ import os
 import sys
 
 from apppot import __version__
-from apppot.cli import imagefile, report, values
+from apppot.cli import imagefile, progress, report, values
 from apppot.cli.options import Option, UsageError, help_text, parse
 from apppot.errors import AppPotError
 from apppot.machine import ISOLATIONS, NETWORKS, Bind, Machine, run
@@ -14,9 +14,10 @@ CHANGES_FILE = b"apppot-changes.tar.gz"
 
 IMAGE = [
     Option("--image", "--apppot", metavar="PATH", convert=values.path,
-           help="Directory that holds the root tree to start, or COW:IMAGE (COW,IMAGE) to keep the changes in the "
-                "directory COW. Default: $APPPOT_IMAGE, else ./apppot.img, else the host's own root. The image itself "
-                "is never written."),
+           help="What to start: a directory that holds a root tree; a tar archive of one, an OCI image layout or "
+                "archive, a docker save archive (unpacked once, into the cache); or a name that apppot image import "
+                "gave. COW:IMAGE (COW,IMAGE) keeps the changes in the directory COW. Default: $APPPOT_IMAGE, else "
+                "./apppot.img, else the host's own root. The image itself is never written."),
     Option("--cow", metavar="DIR", convert=values.path,
            help="Keep what the run changes in DIR and start from what is there. Without it, changes are thrown away."),
     Option("--discard", help="Throw the changes away at the end, without telling how to keep them."),
@@ -34,6 +35,8 @@ INSIDE = [
     Option("--clean-env", help="Pass nothing else of the caller's environment on."),
     Option("--workdir", metavar="DIR", convert=values.absolute,
            help="Guest directory to start in. Default: /home/user/job, where the current directory is seen."),
+    Option("--entrypoint", metavar="PROG",
+           help="Run PROG instead of the image's own Entrypoint and Cmd; empty: run PROG ARGS as they are."),
     Option("--hostname", metavar="NAME", convert=values.name, help="Host name that the guest sees."),
     Option("--id", "--umid", metavar="NAME", convert=values.name, help="Name of the machine."),
 ]
@@ -72,8 +75,9 @@ USAGE = f"{PROGRAM} [options] [PROG ARGS...]"
 SUMMARY = ("Run PROG in a machine: a root tree under a copy-on-write layer, seen by PROG as its whole file system. "
            "Options end at the first word that is none.")
 FOOTER = """\
-What runs, the first that exists: PROG ARGS; ./apppot-run in the current
-directory; /home/user/apppot-autorun in the image; a shell.
+What runs, the first that exists: PROG ARGS, after the image's Entrypoint if it
+has one; ./apppot-run in the current directory; /home/user/apppot-autorun in
+the image; the image's Entrypoint and Cmd, in its WorkingDir; a shell.
 
 Exit status: the program's own (128+N when signal N ended it); 2 wrong usage,
 125 AppPot failed, 126 the program can't be executed, 127 it was not found.
@@ -125,7 +129,9 @@ def machine_from(chosen, command, environ, cwd):
         network=chosen["network"] or "host", isolation=chosen["isolation"] or "standard",
         trace=trace_file(chosen["trace"], cwd), stats=chosen["stats"],
         verbose=chosen["verbose"], quiet=chosen["quiet"],
-        job_dir=cwd, command=[os.fsencode(word) for word in command] or None)
+        job_dir=cwd, command=[os.fsencode(word) for word in command] or None,
+        entrypoint=None if chosen["entrypoint"] is None else list(filter(None, [os.fsencode(chosen["entrypoint"])])),
+        progress=progress.for_command(PROGRAM, chosen["quiet"]))
 
 
 def memory(given, environ):

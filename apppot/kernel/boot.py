@@ -7,6 +7,8 @@ from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
 
 from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
 from apppot.image.cow import Cow
+from apppot.image.opening import open_image
+from apppot.image.progress import SILENT
 from apppot.kernel import environment, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.rundir import RunDirectory, temporary
@@ -32,6 +34,7 @@ def run(machine):
     """Run the machine to its end; the exit status of the guest's command."""
     attendant = Attendant()
     with ExitStack() as stack:
+        image = stack.enter_context(open_image(machine.image, machine.progress or SILENT))
         run_dir = stack.enter_context(closing(RunDirectory()))
         if machine.cow is not None:
             cow = stack.enter_context(closing(Cow.open(machine.cow)))
@@ -42,22 +45,22 @@ def run(machine):
             _hide_host_temporaries(cow)
         ownership = Ownership(cow.upper, cow.ownership_log)
         stack.callback(ownership.close)
-        root = Overlay(machine.lowers, cow.upper, cow.work, ownership)
+        root = Overlay(machine.lowers[:-1] + image.layers, cow.upper, cow.work, ownership)
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
         window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
         running = RunningMachine(machine, run_dir.path, ns, window, ownership)
-        return _run(machine, running, attendant)
+        return _run(machine, running, attendant, image.config)
 
 
-def _run(machine, running, attendant):
+def _run(machine, running, attendant, config):
     ns = running.ns
     _mount(machine, running)
     uid, gid, groups = identity.host_user()
     identity.set_up(ns, uid, gid)
     running.sudo_file = identity.mount_sudo(ns, running.run_dir)
-    user = identity.start_user(ns, machine, uid)
-    task, words = _first_task(machine, running, user, Credentials(uid, gid, groups))
-    return _supervise(machine, running, attendant, task, words, environment.make(machine, user))
+    user = identity.start_user(ns, machine, uid, config)
+    task, words = _first_task(machine, running, user, Credentials(uid, gid, groups), config)
+    return _supervise(machine, running, attendant, task, words, environment.make(machine, user, config))
 
 
 # -- the tree
@@ -76,6 +79,8 @@ def _mount(machine, running):
         _mount_at(ns, JOB, HostFS(machine.job_dir))
         if machine.image == b"/":
             _mount_at(ns, machine.job_dir, HostFS(machine.job_dir))
+    for path, layers in machine.trees:
+        _mount_at(ns, path, Overlay(layers))
     for bind in machine.binds:
         _mount_at(ns, bind.guest, HostFS(bind.host, readonly=bind.read_only))
 
@@ -113,15 +118,18 @@ def _private_tmp(ns):
 
 # -- the first task
 
-def _first_task(machine, running, user, host_creds):
+def _first_task(machine, running, user, host_creds, config):
     """(Task ready to be started, argv)."""
     ns = running.ns
     creds = host_creds
     if (user.uid, user.gid) != (creds.ruid, creds.rgid) or user.uid == 0:
         creds = creds.become(user.uid, user.gid, users.groups_of(ns, KERNEL, user))
-    workdir = machine.workdir or (JOB if machine.job_dir != b"/" else user.home)
-    fs = FsState(b"/", workdir, _umask())
+    fs = FsState(b"/", b"/", _umask())
     task = Task(running, 0, ThreadGroup(0, b"/"), None, fs, creds)
+    words, workdir = what_runs(machine, lambda path: _is_command(task, path), user.shell, config)
+    if workdir is not None and machine.workdir is None:
+        identity.make_directories(ns, workdir)          # as docker does
+    workdir = machine.workdir or workdir or (JOB if machine.job_dir != b"/" else user.home)
     try:
         node = ns.resolve(task.caller, workdir)
         if node.kind != 0o040000:
@@ -130,8 +138,7 @@ def _first_task(machine, running, user, host_creds):
         raise AppPotError(f"--workdir {os.fsdecode(workdir)}: {error.strerror} in the machine") from None
     task.fs = FsState(b"/", node.path, fs.umask)
     task.fs.users = 1
-    words = what_runs(machine, lambda path: _is_command(task, path), user.shell)
-    return task, _find_program(task, words)
+    return task, _find_program(task, words, environment.path(config))
 
 
 def _is_command(task, path):
@@ -141,10 +148,10 @@ def _is_command(task, path):
         return False
 
 
-def _find_program(task, words):
+def _find_program(task, words, places=environment.PATH):
     """Set task.program for `words`, looked up as a shell does; the argv it gets."""
     shown = os.fsdecode(words[0])
-    path = users.command_path(task.ns, task.caller, words[0], environment.PATH)
+    path = users.command_path(task.ns, task.caller, words[0], places)
     if path is None:
         raise AppPotError(f"{shown}: command not found in the machine", STATUS_NOT_FOUND)
     node = None

@@ -14,8 +14,17 @@ _LEFT_OUT = {b"HOME", b"USER", b"LOGNAME", b"USERNAME", b"MAIL", b"SHELL", b"PWD
 _LEFT_OUT_STARTS = (b"APPPOT_", b"BASH_FUNC_", b"SUDO_")
 
 
-def make(machine, user, host_environment=None):
-    """{name: value} for the guest user `user` (a vfs.users.User) of `machine`."""
+# What an image may not say about a user that is not its own.
+_OF_USERS = (b"HOME", b"USER", b"LOGNAME")
+
+
+def path(config):
+    """Where programs are looked for: the image's PATH, else the usual one."""
+    return (config.env.get(b"PATH") if config is not None else None) or PATH
+
+
+def make(machine, user, config=None, host_environment=None):
+    """{name: value} for the guest user `user` (a vfs.users.User) of `machine`. config: the image's, or None."""
     environment = {}
     if not machine.clean_env:
         source = os.environb if host_environment is None else host_environment
@@ -24,6 +33,9 @@ def make(machine, user, host_environment=None):
     environment.update({b"PATH": PATH, b"HOME": user.home, b"USER": user.name, b"LOGNAME": user.name,
                         b"SHELL": user.shell})
     environment.setdefault(b"TERM", b"dumb")
+    if config is not None:
+        own = config.user is not None and machine.user is None and not machine.root
+        environment.update({name: value for name, value in config.env.items() if own or name not in _OF_USERS})
     if machine.name is not None:
         environment[b"APPPOT_ID"] = os.fsencode(machine.name)
     environment.update(machine.env)

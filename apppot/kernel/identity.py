@@ -33,8 +33,8 @@ def set_up(ns, uid, gid):
         _put_line(ns, b"/etc/group", NAME, b"%s:x:%d:" % (NAME, gid))
 
 
-def start_user(ns, machine, uid):
-    """The User that the first process is: --user, --root, else the host user's entry."""
+def start_user(ns, machine, uid, config=None):
+    """The User that the first process is: --user, --root, the image's User, else the host user's entry."""
     if machine.user is not None:
         user = users.user_by_name(ns, KERNEL, os.fsencode(machine.user))
         if user is None or (not str(machine.user).lstrip("#").isdigit()
@@ -43,7 +43,23 @@ def start_user(ns, machine, uid):
         return user
     if machine.root or uid == 0:
         return users.user_by_id(ns, KERNEL, 0) or users.User(b"root", 0, 0, b"/root", b"/bin/sh")
+    if config is not None and config.user:
+        return _image_user(ns, config.user)
     return users.user_by_name(ns, KERNEL, NAME) or users.User(NAME, uid, os.getgid(), HOME, b"/bin/sh")
+
+
+def _image_user(ns, text):
+    """The User of an image configuration's User: NAME, UID, NAME:GROUP, UID:GID."""
+    name, colon, group = os.fsencode(text).partition(b":")
+    user = users.user_by_name(ns, KERNEL, name)
+    if user is None:
+        raise AppPotError(f"the image says that it runs as {text}, and has no such user; say --user or --root")
+    if colon:
+        gid = users.group_by_name(ns, KERNEL, group)
+        if gid is None:
+            raise AppPotError(f"the image says that it runs as {text}, and has no such group; say --user or --root")
+        user.gid = gid
+    return user
 
 
 def mount_sudo(ns, run_dir):

@@ -55,9 +55,6 @@ def test_a_name_that_is_not_utf8(command):
     (bytes(0x438) + b"\x53\xef" + bytes(100), "ext2/3/4"),
     (b"hsqs" + bytes(100), "squashfs"),
     (b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0", "SIF"),
-    (b"\x1f\x8b" + bytes(30), "gzip"),
-    (b"\x28\xb5\x2f\xfd" + bytes(30), "zstd"),
-    (bytes(257) + b"ustar\0" + bytes(300), "tar archive"),
 ])
 def test_an_image_that_is_a_file(command, tmp_path, content, kind):
     (tmp_path / "apppot.img").write_bytes(content)
@@ -69,10 +66,18 @@ def test_an_image_that_is_neither_file_nor_directory(command, tmp_path):
     refused(command("start", "--image", "pipe"), 125, "pipe", "neither a file nor a directory")
 
 
-def test_an_oci_layout(command, tmp_path):
+@pytest.mark.parametrize("content", [b"\x1f\x8b" + bytes(30), b"\x28\xb5\x2f\xfd" + bytes(30),
+                                     bytes(257) + b"ustar\0" + bytes(300)])
+def test_an_archive_that_is_damaged(command, tmp_path, content):
+    (tmp_path / "apppot.img").write_bytes(content)
+    refused(command("start", "true", env={"APPPOT_CACHE": f"{tmp_path}/cache"}), 125, f"{tmp_path}/apppot.img",
+            "damaged")
+
+
+def test_an_oci_layout_without_an_index(command, tmp_path):
     (tmp_path / "image").mkdir()
     (tmp_path / "image" / "oci-layout").touch()
-    refused(command("start", "--image", "image"), 125, "OCI layout")
+    refused(command("start", "--image", "image"), 125, f"{tmp_path}/image", "index.json")
 
 
 @NOT_ROOT

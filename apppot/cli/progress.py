@@ -1,0 +1,76 @@
+"""Progress on standard error: a bar on a terminal, a line at the begin and the end of long work otherwise."""
+
+import sys
+import time
+
+from apppot.cli import report
+from apppot.image.progress import Progress
+
+SLOW = 2        # seconds after which plain output tells that the work is done
+
+
+def for_command(program, quiet=False):
+    """The Progress that a command passes on."""
+    if quiet:
+        return Progress()
+    if sys.stderr is not None and sys.stderr.isatty():
+        return Bar(program)
+    return Lines(program)
+
+
+class Lines(Progress):
+    def __init__(self, program):
+        self.program = program
+
+    def begin(self, label, total=None):
+        self._label = label
+        self._start = time.monotonic()
+        report.say(self.program, f"{label}{_size(total)}")
+
+    def end(self):
+        took = time.monotonic() - self._start
+        if took >= SLOW and sys.exc_info()[0] is None:
+            report.say(self.program, f"{self._label}: done in {took:.0f} s")
+
+
+def _size(total):
+    return f" ({size_text(total)})" if total else ""
+
+
+def size_text(count):
+    """1536 → "1.5 KiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1024
+    return None
+
+
+class Bar(Lines):
+    """A bar of rich's, which is imported when there is something to show."""
+
+    _bar = None
+
+    def begin(self, label, total=None):
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress as Columns, TextColumn, TimeRemainingColumn
+        except ImportError:
+            super().begin(label, total)
+            return
+        self._label, self._start = label, time.monotonic()
+        self._bar = Columns(TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(),
+                            TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self._bar.start()
+        self._task = self._bar.add_task(label, total=total)
+
+    def advance(self, amount):
+        if self._bar is not None:
+            self._bar.advance(self._task, amount)
+
+    def end(self):
+        if self._bar is None:
+            super().end()
+            return
+        self._bar.stop()
+        self._bar = None

@@ -1,0 +1,322 @@
+"""The cache of what archives were unpacked into, and what the cache knows about images.
+
+    $APPPOT_CACHE, else $XDG_CACHE_HOME/apppot, else ~/.cache/apppot:
+
+    layers/sha256-HEX/        a layer by the digest of its uncompressed tar: tree/, owners, inodes, layer.json
+    images/KEY.json           what an archive file was found to be; KEY stands for that very file, or NAME for an import
+    staging/RANDOM/           a layer that is being unpacked; it is locked, and removed by others when its lock is free
+
+A layer is renamed into place when it is whole, so what is in `layers` is whole. No lock is needed to use it. Who wants
+to unpack a layer that another process is unpacking waits as long as that one makes progress.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from contextlib import contextmanager
+from errno import EDQUOT, EEXIST, ENOSPC, ENOTEMPTY
+
+from apppot.errors import AppPotError
+from apppot.image.cow import remove_tree
+from apppot.image.owners import UnpackedLayer, make_table
+
+FORMAT = "apppot-layer"
+VERSION = 1
+STUCK = 60          # seconds without progress after which a waiter stops waiting
+
+
+def cache_directory(environ=None):
+    """The cache's path (bytes); it need not exist."""
+    environ = os.environb if environ is None else environ
+    given = environ.get(b"APPPOT_CACHE")
+    if given:
+        return os.path.abspath(given)
+    base = environ.get(b"XDG_CACHE_HOME")
+    if not base or not base.startswith(b"/"):
+        base = os.path.join(environ.get(b"HOME") or os.path.expanduser(b"~"), b".cache")
+    return base + b"/apppot"
+
+
+class Store:
+    def __init__(self, path=None):
+        self.path = cache_directory() if path is None else os.path.abspath(path)
+        self.layers = self.path + b"/layers"
+        self.images = self.path + b"/images"
+        self.staging = self.path + b"/staging"
+
+    # Layers
+
+    def place(self, digest):
+        return self.layers + b"/" + digest.replace(":", "-").encode()
+
+    def layer(self, digest):
+        """The UnpackedLayer with this digest ("sha256:..."), or None."""
+        place = self.place(digest)
+        about = _load(place + b"/layer.json")
+        if about is None or about.get("format") != FORMAT or about.get("version") != VERSION:
+            return None
+        try:
+            return UnpackedLayer(place, [os.fsencode(name) for name in about.get("devices", ())])
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def about_layer(self, digest):
+        return _load(self.place(digest) + b"/layer.json")
+
+    @contextmanager
+    def new(self, what, digest=None):
+        """A staging directory, locked; removed at the end whatever happens. None when, meanwhile, another process
+        has put the layer `digest` in place."""
+        with self.full_disk(what):
+            for directory in (self.layers, self.images, self.staging):
+                os.makedirs(directory, 0o700, exist_ok=True)
+            self._remove_stale()
+        claim = None
+        if digest is not None:
+            claim = Claim(self.staging + b"/" + digest.replace(":", "-").encode() + b".lock")
+            if not claim.take(lambda: os.path.isdir(self.place(digest))):
+                yield None
+                return
+        staged = Staged(self.staging, claim)
+        try:
+            with self.full_disk(what):
+                yield staged
+        finally:
+            staged.close()
+
+    @contextmanager
+    def full_disk(self, what):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (ENOSPC, EDQUOT):
+                raise AppPotError(f"{what}: no space left for the cache {os.fsdecode(self.path)}; free some, or set "
+                                  "APPPOT_CACHE to a directory with more") from error
+            if error.filename is not None and os.fsencode(error.filename).startswith(self.path):
+                raise AppPotError(f"the cache {os.fsdecode(self.path)}: {error.strerror} "
+                                  f"({os.fsdecode(error.filename)}); set APPPOT_CACHE to a directory that you may "
+                                  "write") from error
+            raise
+
+    def put(self, staged, digest, unpacker, facts):
+        """Move the staged tree into place as the layer `digest`."""
+        unpacker.owners.write(staged.path + b"/owners")
+        with open(staged.path + b"/inodes", "wb") as file:
+            file.write(make_table(staged.path + b"/tree", unpacker.owners))
+        about = {"format": FORMAT, "version": VERSION, "digest": digest, "files": unpacker.files,
+                 "devices": sorted(map(os.fsdecode, unpacker.devices)), **facts}
+        _save(staged.path + b"/layer.json", about)
+        os.chmod(staged.path + b"/tree", 0o755)
+        try:
+            os.rename(staged.path, self.place(digest))
+        except OSError as error:
+            if error.errno not in (EEXIST, ENOTEMPTY):     # another process was faster
+                raise
+
+    def _remove_stale(self):
+        """Remove what killed processes were unpacking."""
+        with os.scandir(self.staging) as entries:
+            found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for path in found:
+            try:
+                lock = os.open(path + b"/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError:
+                if _age(path) > STUCK:
+                    _quietly_remove(path)
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _quietly_remove(path)
+            except OSError:
+                pass
+            finally:
+                os.close(lock)
+
+    # What is known of images
+
+    def image(self, key):
+        """What is known under a key or name: a dict, or None."""
+        return _load(self.images + b"/" + os.fsencode(key) + b".json")
+
+    def remember(self, key, about):
+        os.makedirs(self.images, 0o700, exist_ok=True)
+        _save(self.images + b"/" + os.fsencode(key) + b".json", about)
+
+    def used(self, key):
+        """The image was used now."""
+        try:
+            os.utime(self.images + b"/" + os.fsencode(key) + b".json")
+        except OSError:
+            pass
+
+    def known(self):
+        """[(key, about, time of last use)] of all images."""
+        try:
+            names = sorted(os.listdir(self.images))
+        except OSError:
+            return []
+        found = []
+        for name in names:
+            if name.endswith(b".json"):
+                about = _load(self.images + b"/" + name)
+                if about is not None:
+                    found.append((os.fsdecode(name[:-5]), about, os.stat(self.images + b"/" + name).st_mtime))
+        return found
+
+    def digests(self):
+        """Digests of the layers in the cache."""
+        try:
+            return sorted(os.fsdecode(name).replace("-", ":", 1) for name in os.listdir(self.layers))
+        except OSError:
+            return []
+
+    def forget(self, key):
+        os.unlink(self.images + b"/" + os.fsencode(key) + b".json")
+
+    def remove_layer(self, digest):
+        """Remove a layer: out of sight first, so that nobody starts with half of it."""
+        os.makedirs(self.staging, 0o700, exist_ok=True)
+        gone = self.staging + b"/" + os.urandom(8).hex().encode() + b".gone"
+        os.rename(self.place(digest), gone)
+        remove_tree(gone)
+
+    def size(self, digest):
+        """Bytes on the disk."""
+        return disk_usage(self.place(digest))
+
+
+class Staged:
+    """A private place in the cache. path: the directory that becomes a layer."""
+
+    def __init__(self, parent, claim=None):
+        self._top = parent + b"/" + os.urandom(12).hex().encode()
+        self._claim = claim
+        os.mkdir(self._top, 0o700)
+        self._lock = os.open(self._top + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass                    # a file system without locks: what is left over is removed by its age
+        self.path = self._top + b"/layer"
+        os.mkdir(self.path, 0o700)
+        os.mkdir(self.path + b"/tree", 0o755)
+
+    def beat(self):
+        """There was progress."""
+        if self._claim is not None:
+            self._claim.beat()
+
+    def close(self):
+        _quietly_remove(self._top)
+        os.close(self._lock)
+        if self._claim is not None:
+            self._claim.close()
+
+
+class Claim:
+    """The right to make something, as a lock file whose time tells of progress."""
+
+    def __init__(self, path):
+        self.path = path
+        self._fd = -1
+        self._next = 0
+
+    def take(self, done):
+        """Wait for the right; False if meanwhile `done` (a function) is true. Whoever makes no progress is passed."""
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while True:
+            if done():
+                self.close()
+                return False
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.utime(self._fd)
+            except BlockingIOError:
+                if _age(self.path) < STUCK:
+                    time.sleep(0.1)
+                    continue
+            except OSError:
+                pass                # a file system without locks
+            if done():
+                self.close()
+                return False
+            return True
+
+    def beat(self):
+        now = time.monotonic()
+        if now > self._next:
+            self._next = now + 1
+            os.utime(self._fd)
+
+    def close(self):
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def file_key(path):
+    """(key of this very file as it is now, facts about it). It changes when the file is replaced or written."""
+    st = os.stat(path)
+    facts = [os.fsdecode(os.path.realpath(path)), st.st_dev, st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest(), facts
+
+
+def disk_usage(path):
+    total = 0
+    todo = [path]
+    seen = set()
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    st = entry.stat(follow_symlinks=False)
+                    if st.st_nlink > 1 and not entry.is_dir(follow_symlinks=False):
+                        if st.st_ino in seen:
+                            continue
+                        seen.add(st.st_ino)
+                    total += st.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+        except OSError:
+            continue
+    return total
+
+
+def _age(path):
+    try:
+        return time.time() - os.stat(path).st_mtime
+    except OSError:
+        return 0
+
+
+def _quietly_remove(path):
+    try:
+        remove_tree(path)
+    except OSError:
+        pass
+
+
+def _load(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            about = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def _save(path, about):
+    new = path + b".%d.new" % os.getpid()
+    try:
+        with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(about, file, indent=1)
+            file.write("\n")
+        os.rename(new, path)
+    except BaseException:
+        try:
+            os.unlink(new)
+        except OSError:
+            pass
+        raise
