@@ -32,6 +32,7 @@ class Answers:
                 placed = place(self.window, task, answer.args)
             except NoRoom:
                 task.program = None
+                task.group.exec_by.discard(task.tid)
                 return self.give(task, number, -self._no_room())
             if answer.__class__ is RunHere:
                 self._run_here(task, answer, placed)

@@ -199,7 +199,8 @@ def _supervise(machine, running, attendant, task, words, variables):
     supervisor = Supervisor(running, filters, rules, stats, tracing)
     cwd = running.ns.open(task.caller, running.ns.at(task.fs.cwd(task)), os.O_PATH | os.O_DIRECTORY)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
-    supervisor.start(task, lambda: _spawn(machine, running, attendant, cwd, words, variables, rules))
+    descriptors = limits.raise_descriptors()
+    supervisor.start(task, lambda: _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules))
     looks = [supervisor.affinity.tick]
     if machine.mem is not None:
         looks.append(limits.MemoryWatch(running, machine.mem).look)
@@ -214,7 +215,7 @@ def _supervise(machine, running, attendant, task, words, variables):
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _spawn(machine, running, attendant, cwd, words, variables, rules):
+def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules):
     """Fork the first task; (its number, function that lets it go on to exec the stub)."""
     held, released = os.pipe()
     sys.stdout.flush()
@@ -227,7 +228,7 @@ def _spawn(machine, running, attendant, cwd, words, variables, rules):
                 os._exit(125)
             os.close(held)
             os.chdir(cwd)
-            limits.apply_in_child(machine)
+            limits.apply_in_child(machine, descriptors)
             if rules is not None:
                 os.set_inheritable(rules, True)
             if os.getuid() == 0:

@@ -1,4 +1,9 @@
-"""The exec event: the old program is gone, the stub is there and gets the list of what to map."""
+"""The exec event: the old program is gone, the stub is there and gets the list of what to map.
+
+When a thread other than the leader succeeds in execve, the kernel ends the leader and gives the thread its number. What
+we do to "the leader" would then hit the thread in the middle of its exec. So while such a call is under way
+(ThreadGroup.exec_by) the leader's stops are put off until it is over: by the exec event, or by the call's exit stop.
+"""
 
 import os
 import signal
@@ -6,6 +11,7 @@ import signal
 from apppot.kernel import loading
 from apppot.platform.layout import MAILBOX
 from apppot.platform.memory import Memory
+from apppot.syscalls.answer import RunHere
 
 
 class Execs:
@@ -19,6 +25,22 @@ class Execs:
         self.rules = rules
         self.first = None
 
+    def answer(self, task, answer):
+        """The answer to an execve that is about to be made."""
+        group = task.group
+        if task.tid == group.tgid or len(group.tasks) == 1:
+            return answer
+        group.exec_by.add(task.tid)
+        return RunHere(answer.args)
+
+    def defer(self, task, status):
+        """Whether the stop was put off: it is the leader's, and another thread of its is in exec."""
+        group = task.group
+        if task.tid != group.tgid:
+            return False
+        group.deferred = status
+        return True
+
     def event(self, task, forget):
         """`task`: the group's leader, whose number the exec'ing thread now has. `forget(task)` drops an ended thread."""
         former = self.tracer.event_message(task.tid)
@@ -26,6 +48,8 @@ class Execs:
             task = self._take_over(task, former, forget)
         for other in [self.tasks[tid] for tid in task.group.tasks if tid != task.tid and tid in self.tasks]:
             forget(other)
+        task.group.exec_by.clear()
+        task.group.deferred = None
         self.answers.release(task)
         program, task.program = task.program, None
         task.saved = task.after = task.number = task.clone_flags = None

@@ -7,8 +7,19 @@ import signal
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def apply_in_child(machine):
-    """In the forked child of the first task."""
+def raise_descriptors():
+    """Let the supervisor have as many descriptors as it may: it holds one for each guest process. The former limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass
+    return soft, hard
+
+
+def apply_in_child(machine, descriptors):
+    """In the forked child of the first task. `descriptors`: the caller's limit of them."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
     if machine.mem is not None:
         _lower(resource.RLIMIT_DATA, machine.mem)
     if machine.cpus is not None:

@@ -111,8 +111,11 @@ class RunningMachine:
                 task.fs.root = new + root[len(old):]
 
     def process_group_is_ours(self, pgid):
-        """Whether every member of process group `pgid` is a process of this machine."""
-        return all(tgid in self.groups for tgid in _members(pgid))
+        """Whether every member of process group `pgid` is a process of this machine.
+
+        Nobody outside is put into a group that a guest process leads.
+        """
+        return pgid in self.groups or all(tgid in self.groups for tgid in _members(pgid))
 
     # -- temporary files
 

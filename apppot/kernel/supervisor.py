@@ -8,6 +8,7 @@ thread group's own number, when the other threads are gone and the new address s
 
 import os
 import signal
+from collections import deque
 from errno import ENOSYS
 
 from apppot.kernel import newtasks
@@ -25,6 +26,7 @@ from apppot.syscalls.answer import NATIVE, Run, RunHere
 
 _SECCOMP_STATUS = ptrace.EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
 _EXIT_STOP = signal.SIGTRAP | 0x80          # PTRACE_O_TRACESYSGOOD
+_TURNS = 8                                  # stops served before everybody's turn comes
 _STRICT = 1                                 # Task.seccomp
 
 
@@ -48,6 +50,7 @@ class Supervisor:
         self.job_control = None
         self.main = None                    # tgid of the first process
         self.status = None                  # its wait status
+        self._queue = deque()               # stops to be served: (tid, wait status)
 
     @property
     def processes(self):
@@ -71,16 +74,28 @@ class Supervisor:
         go()
 
     def run(self):
-        """The wait status of the machine's first process."""
-        waitpid, tasks, stopped = os.waitpid, self.tasks, self.affinity.stop
+        """The wait status of the machine's first process.
+
+        waitpid prefers the task that was attached last, so that a few busy ones could keep all older ones waiting.
+        Now and then everybody's stops are collected first and then served in turn.
+        """
+        waitpid, tasks, stopped, queue = os.waitpid, self.tasks, self.affinity.stop, self._queue
+        turn = 0
         while True:
-            try:
-                tid, status = waitpid(-1, ptrace.WALL)
-            except ChildProcessError:
-                break
+            if queue:
+                tid, status = queue.popleft()
+            else:
+                try:
+                    tid, status = waitpid(-1, ptrace.WALL)
+                except ChildProcessError:
+                    break
+                turn += 1
+                if turn == _TURNS:
+                    turn = 0
+                    self._collect()
             task = tasks.get(tid)
             try:
-                if status == _SECCOMP_STATUS and task is not None:
+                if status == _SECCOMP_STATUS and task is not None and not task.group.exec_by:
                     stopped(tid)
                     self._on_syscall(task)
                 else:
@@ -88,6 +103,16 @@ class Supervisor:
             except TaskGone:
                 continue
         return self.status
+
+    def _collect(self):
+        try:
+            while True:
+                tid, status = os.waitpid(-1, ptrace.WALL | os.WNOHANG)
+                if tid == 0:
+                    return
+                self._queue.append((tid, status))
+        except ChildProcessError:
+            return
 
     def end_all(self):
         """Kill every task; the loop then collects them."""
@@ -111,6 +136,7 @@ class Supervisor:
             if event == 0:
                 if stopsig == _EXIT_STOP:
                     self.answers.exit_stop(task)
+                    self._exec_over(task.group, tid)
                 else:
                     self._on_signal(task, stopsig)
             elif event in newtasks.EVENTS:
@@ -129,6 +155,7 @@ class Supervisor:
         self.new_tasks.early.pop(tid, None)
         if task is not None:
             self._forget(task)
+            self._exec_over(task.group, tid)
         if tid == self.main:
             self.status = status
             self.end_all()
@@ -145,6 +172,14 @@ class Supervisor:
         if not group.tasks:
             group.close()
             self.groups.pop(group.tgid, None)
+
+    def _exec_over(self, group, tid):
+        """Thread `tid` of the group is no more in exec: serve what the leader waits for."""
+        if tid in group.exec_by:
+            group.exec_by.discard(tid)
+            if not group.exec_by and group.deferred is not None:
+                self._queue.append((group.tgid, group.deferred))
+                group.deferred = None
 
     def _end(self, tid):
         _kill(tid)
@@ -193,6 +228,8 @@ class Supervisor:
             raise
         except Exception as error:
             answer = -self._bug(number, error)
+        if task.program is not None and answer.__class__ is Run:
+            answer = self.execs.answer(task, answer)
         if self.tracing is not None:
             self.tracing.call(task, number, [regs[register] for register in ARGUMENTS], answer)
             if answer is NATIVE:

@@ -70,13 +70,19 @@ class TaskCaller:
 
 
 class ThreadGroup:
-    """A guest process. `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told."""
+    """A guest process.
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "_pidfd")
+    `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told; `exec_by`: threads other than
+    the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None.
+    """
+
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
         self.tasks = set()
+        self.exec_by = set()
+        self.deferred = None
         self._pidfd = -1
 
     def pidfd(self):
