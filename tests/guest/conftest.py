@@ -26,7 +26,8 @@ def start_command(*words, image, options=()):
 
 def environment(**more):
     """What the caller of AppPot has in its environment in these tests."""
-    return CLEAN | {"PYTHONPATH": str(SOURCE), "HOME": os.environ.get("HOME", "/"), "PYTHONDONTWRITEBYTECODE": "1"} | more
+    return CLEAN | {"PYTHONPATH": str(SOURCE), "HOME": os.environ.get("HOME", "/"),
+                    "PYTHONPYCACHEPREFIX": str(make_tree.cache_dir() / f"bytecode-{os.getuid()}")} | more
 
 
 # Who the caller is inside: the host's root stays root.
