@@ -4,6 +4,8 @@
     work/           copies that are not finished; emptied at each start
     ownership.log   owners and modes the disk can't keep (see vfs/ownership.py)
     cow.json        format, version, and what a snapshot needs to know
+    base.json       the recorded base of snapshots, if there is one (see snap/base.py)
+    merging         a merge that is being put into upper; finished at the next open (see graft.py)
     lock            held (flock) while a machine runs on it
 """
 
@@ -66,6 +68,9 @@ class Cow:
                                       "make this one writable")
             for leftover in os.listdir(self.work):
                 remove_tree(self.work + b"/" + leftover)
+            if b"merging" in found or b"merging.new" in found:
+                from apppot.image import graft
+                graft.recover(path)
             if b"cow.json" not in found:
                 self.save()
             return self

@@ -16,23 +16,10 @@ In names, bytes up to the space, "%" and DEL are written %XX. A torn last line i
 import os
 from stat import S_IFMT, S_ISDIR
 
+from apppot.image.names import escape, unescape
 from apppot.vfs.node import Attributes
 
 KEEP = -1
-_ESCAPED = bytes(range(33)) + b"%\x7f"
-
-
-def escape(name):
-    if not any(byte in _ESCAPED for byte in name):
-        return name
-    return b"".join(b"%%%02X" % byte if byte in _ESCAPED else b"%c" % byte for byte in name)
-
-
-def unescape(text):
-    if b"%" not in text:
-        return text
-    head, *rest = text.split(b"%")
-    return head + b"".join(bytes((int(part[:2], 16),)) + part[2:] for part in rest)
 
 
 def permitted(caller, st, mask):
@@ -48,19 +35,23 @@ def permitted(caller, st, mask):
 
 
 class Record:
-    """What the disk can't say of one inode. KEEP: the disk is right."""
+    """What the disk can't say of one inode. KEEP: the disk is right.
 
-    __slots__ = ("uid", "gid", "mode", "rdev")
+    told: what a lazy layer says of a file whose contents are perhaps not there: (nlink, blocks, mtime_ns), or None
+    """
 
-    def __init__(self, uid=KEEP, gid=KEEP, mode=KEEP, rdev=KEEP):
-        self.uid, self.gid, self.mode, self.rdev = uid, gid, mode, rdev
+    __slots__ = ("uid", "gid", "mode", "rdev", "told")
+
+    def __init__(self, uid=KEEP, gid=KEEP, mode=KEEP, rdev=KEEP, told=None):
+        self.uid, self.gid, self.mode, self.rdev, self.told = uid, gid, mode, rdev, told
 
     def __bool__(self):
         return not self.uid == self.gid == self.mode == self.rdev == KEEP
 
     def over(self, below):
         """What this record says, and where it says nothing what `below` says."""
-        return Record(*(getattr(below if getattr(self, field) == KEEP else self, field) for field in self.__slots__))
+        return Record(*(getattr(below if getattr(self, field) == KEEP else self, field)
+                        for field in ("uid", "gid", "mode", "rdev")))
 
     def __repr__(self):
         return f"Record({self.uid}, {self.gid}, {self.mode:o}, {self.rdev})"
@@ -107,6 +98,8 @@ class Ownership:
                 seen.st_uid = record.uid
             if record.gid != KEEP:
                 seen.st_gid = record.gid
+            if record.told is not None:
+                seen.st_nlink, seen.st_blocks, seen.st_mtime_ns = record.told
         if caller.virtual:
             if seen.st_uid == self.uid and (record is None or record.uid == KEEP):
                 seen.st_uid = caller.uid
@@ -192,6 +185,15 @@ class Ownership:
             self.names[name] = key
         if torn:
             self.compact()
+
+    def reload(self):
+        """The log was written to by somebody else: forget what it said, read it anew."""
+        for key in self.names.values():
+            self.records.pop(key, None)
+        self.names.clear()
+        self._replay()
+        if self.on_directory is not None:
+            self.on_directory()
 
     def compact(self):
         """Write the log anew with what holds now."""

@@ -1,0 +1,137 @@
+"""Archives of changes as read-only layers over an image, unpacked once into the cache.
+
+    $CACHE/changes/KEY/    tree/, ownership.log, layer.json; KEY stands for the archive's digest and all that is below it
+
+A layer is renamed into place when it is whole, so any number of starts may unpack the same one at once and any of them
+may be killed. What killed ones left is removed by the next.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from errno import EEXIST, ENOTEMPTY
+
+from apppot.errors import AppPotError
+from apppot.image.cow import remove_tree
+from apppot.image.layer import Layer
+from apppot.image.names import unescape
+from apppot.image.store import cache_directory
+from apppot.snap import snapshots
+from apppot.snap.base import chain, of_image
+
+VERSION = 1
+
+
+class ChangesLayer(Layer):
+    """An unpacked archive of changes. diff: see snapshots.Merge; key: its name in the cache."""
+
+    recorded = True
+
+    def __init__(self, place, key):
+        super().__init__(place + b"/tree")
+        with open(place + b"/layer.json", encoding="utf-8") as file:
+            about = json.load(file)
+        self.diff, self.base, self.key = about["diff"], about["base"], key
+        self._prefix = len(self.host) + 1
+        self._records = {}
+        devices = set()
+        with open(place + b"/ownership.log", "rb") as file:
+            for line in file:
+                if line.startswith(b"set "):
+                    _, uid, gid, mode, rdev, name = line.rstrip(b"\n").split(b" ")
+                    name = unescape(name)
+                    self._records[name] = (int(uid), int(gid), -1 if mode == b"-1" else int(mode, 8), int(rdev))
+                    if rdev != b"-1":
+                        devices.add((self.host + b"/" + name).rpartition(b"/")[0])
+        self.devices = frozenset(devices)
+
+    def record(self, directory, name, ino):
+        path = (directory + b"/" + name if name else directory)[self._prefix:]
+        return self._records.get(path)
+
+
+def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=None):
+    """The layers for `archives` (host paths, most recent last) over an opened image; topmost first."""
+    cache = (cache or cache_directory()) + b"/changes"
+    layers = []
+    base = of_image(image)
+    key = base
+    for path in archives:
+        digest = snapshots.file_digest(path)
+        key = hashlib.sha256(f"{VERSION} {key} {digest} {uid} {gid}".encode()).hexdigest()
+        layer = _cached(cache, key)
+        known = {base} | {chain(base, below.diff) for below in layers}
+        if layer is not None and layer.base not in known | {None} and not force:
+            layer = None                        # the message comes from there
+        if layer is None:
+            say(f"unpacking {os.fsdecode(path)}")
+            layer = _unpack(cache, key, path, layers[::-1] + image.layers, uid, gid, base, known, force, say)
+        layers.append(layer)
+    return layers[::-1]
+
+
+def _cached(cache, key):
+    try:
+        return ChangesLayer(cache + b"/" + key.encode(), key)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say):
+    try:
+        os.makedirs(cache, 0o700, exist_ok=True)
+        _remove_stale(cache)
+        work, lock = _workplace(cache)
+    except OSError as error:
+        raise AppPotError(f"the cache {os.fsdecode(cache)}: {error.strerror}; set APPPOT_CACHE to a directory that you "
+                          "can write") from None
+    try:
+        merge = snapshots.unpack(path, lowers, work, uid, gid, check=lambda name: None if name in known else base,
+                                 force=force)
+        for note in merge.notes:
+            say(note)
+        with open(work + b"/layer.json", "w", encoding="utf-8") as file:
+            json.dump({"diff": merge.diff, "base": merge.base, "archive": merge.archive}, file)
+        try:
+            os.rename(work, cache + b"/" + key.encode())
+        except OSError as error:
+            if error.errno not in (EEXIST, ENOTEMPTY):     # somebody else was as quick
+                raise
+        layer = _cached(cache, key)
+        if layer is None:
+            raise AppPotError(f"the cache {os.fsdecode(cache)} was changed meanwhile; start again")
+        return layer
+    finally:
+        remove_tree(work)
+        os.close(lock)
+
+
+def _workplace(cache):
+    """A new directory in the cache, and a descriptor that holds its lock."""
+    while True:
+        work = cache + b"/new-" + os.urandom(8).hex().encode()
+        os.mkdir(work, 0o700)
+        lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.lexists(work):           # nobody took it for a dead one's before it was locked
+            return work, lock
+        os.close(lock)
+
+
+def _remove_stale(cache):
+    for name in os.listdir(cache):
+        if not name.startswith(b"new-"):
+            continue
+        path = cache + b"/" + name
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(path)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
