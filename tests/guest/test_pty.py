@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -65,8 +66,8 @@ def terminal(debian_tree, job):
         pytest.skip("this test is about AppPot's own behaviour")
     opened = []
 
-    def open_(*command, options=()):
-        opened.append(Terminal(start_command(*command, image=debian_tree, options=options), job))
+    def open_(*command, options=(), host=None):
+        opened.append(Terminal(host or start_command(*command, image=debian_tree, options=options), job))
         return opened[-1]
 
     yield open_
@@ -75,6 +76,17 @@ def terminal(debian_tree, job):
             it.process.kill()
             it.process.wait()
         os.close(it.master)
+
+
+@pytest.fixture
+def outer(debian_tree, job, terminal):
+    """A shell of the host on a terminal, with `machine` as command that starts one."""
+    it = terminal(host=["bash", "--norc", "--noprofile", "-i"])
+    it.expect(r"\$ ")
+    it.type("machine() { " + shlex.join(start_command(image=debian_tree)) + ' "$@"; }; echo de""fined\n')
+    it.expect("\ndefined")
+    it.expect(r"\$ ")
+    return it
 
 
 @pytest.fixture
@@ -150,8 +162,66 @@ def test_ctrl_backslash(terminal):
     assert it.end() == 128 + signal.SIGQUIT
 
 
-def test_stopping_the_whole_machine_from_outside(terminal):
-    """Ctrl-Z to a command that is no shell stops apppot-start too, for the caller's shell to see; SIGCONT goes on."""
+def test_ctrl_z_in_the_callers_shell(outer):
+    """Ctrl-Z to a command that is no shell stops apppot-start too, for the caller's shell to see; fg goes on."""
+    outer.type("machine sh -c 'echo re\"\"ady; sleep 1; echo fi\"\"rst; read x; echo got $x; exit 4'\n")
+    outer.expect("\nready")
+    for _ in range(2):
+        outer.type("\x1a")
+        outer.expect(r"\[1\]\+  Stopped ")
+        outer.expect(r"\$ ")
+        outer.type("jobs\n")
+        outer.expect(r"\[1\]\+  Stopped ")
+        outer.type("fg\n")
+        outer.expect(r"fg\r\n.*apppot\.cli\.start.*\r\n")
+    outer.expect("first\r")
+    outer.type("input\n")
+    outer.expect("\ngot input")
+    outer.expect(r"\$ ")
+    outer.type("echo status $?\n")
+    outer.expect("\nstatus 4")
+
+
+def test_suspend_in_the_guests_shell(outer):
+    """The guest's shell has a process group of its own; still the caller's shell gets the terminal, and gives it back."""
+    outer.type("machine bash --norc --noprofile -i\n")
+    outer.expect("\n(?:bash-[0-9.]+)?\\$ ")
+    outer.type("suspend\n")
+    outer.expect(r"\[1\]\+  Stopped ")
+    outer.type("echo here $$\n")
+    outer.expect(f"\nhere {outer.process.pid}\r")
+    outer.type("fg\n")
+    outer.expect(r"fg\r\n.*apppot\.cli\.start.*\r\n")
+    outer.type("echo 1$((1))1; exit 6\n")
+    outer.expect("\n111")
+    outer.expect(r"\$ ")
+    outer.type("echo status $?\n")
+    outer.expect("\nstatus 6")
+
+
+def test_a_background_job_that_reads_stops(outer):
+    outer.type("machine sh -c 'read x; echo got $x' &\n")
+    outer.expect(r"\[1\] \d+")
+    time.sleep(1)
+    outer.type("\n")
+    outer.expect(r"\[1\]\+  Stopped ")
+    outer.type("fg\n")
+    outer.expect(r"fg\r\nmachine.*\r\n")
+    outer.type("input\n")
+    outer.expect("\ngot input")
+
+
+def test_ctrl_c_in_the_callers_shell(outer):
+    outer.type("machine sh -c 'trap \"echo in\"\"terrupted; exit 3\" INT; echo re\"\"ady; while :; do sleep 0.05; done'\n")
+    outer.expect("\nready")
+    outer.type("\x03")
+    outer.expect(r"\^Cinterrupted")
+    outer.expect(r"\$ ")
+    outer.type("echo status $?\n")
+    outer.expect("\nstatus 3")
+
+
+def test_stopping_apppot_start_alone(terminal):
     it = terminal("sh", "-c", "echo ready; sleep 1; echo after")
     it.expect("ready")
     it.process.send_signal(signal.SIGSTOP)
