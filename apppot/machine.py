@@ -44,8 +44,9 @@ class Machine:
 
     __slots__ = (
         "image",        # host path of the image, or the name of an import; b"/" is the host's own root
+        "below",        # host path of the image below, when `image` is a User-Mode Linux COW file; None: as it says
         "lowers",       # read-only layers, topmost first; the last one is the image
-        "trees",        # list of (guest directory, layers): more read-only trees to show
+        "trees",        # list of (guest directory, function from Ownership to a Filesystem): more trees to show
         "cow",          # host directory that keeps the copy-on-write layer; None: thrown away after the run
         "discard",      # True: the caller asked to throw it away, so don't tell how to keep it
         "changes",      # archives of changes to merge at start
@@ -74,6 +75,7 @@ class Machine:
 
     def __init__(self, image=b"/", **given):
         self.image = image
+        self.below = None
         self.lowers = [image]
         self.trees = []
         self.cow = None

@@ -19,11 +19,14 @@ python3-venv       the private environment
 packages_to_test='
 busybox-static     a guest program without a C library to load
 debian-archive-keyring  lets mmdebstrap check what it gets
+e2fsprogs          makes ext2/3/4 images, and reads them again with debugfs
+fdisk              makes disk images with partitions
 git                a real program that the tests run
 make               builds a Debian package inside a guest
 mmdebstrap         makes the Debian root tree that guests run in
 musl-tools         guest programs with another C library
 proot              the peer that the benchmarks compare with
+squashfs-tools     makes squashfs images
 '
 
 # A package isn't asked for where its work can be done without it.

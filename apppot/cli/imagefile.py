@@ -8,20 +8,6 @@ from apppot.errors import AppPotError
 HOST_ROOT = b"/"
 DEFAULT_FILE = b"apppot.img"
 
-# (offset, magic bytes, what such a file is); docs of the formats: e2fsprogs, squashfs-tools, SIF, UML's cow.h
-_MAGIC = (
-    (0x438, b"\x53\xef", "an ext2/3/4 image"),
-    (0, b"hsqs", "a squashfs image"),
-    (32, b"SIF_MAGIC", "a SIF image"),
-    (0, b"OOOM", "a User-Mode Linux COW file"),
-    (257, b"ustar", "a tar archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"\xfd7zXZ\0", "an xz archive"),
-    (0, b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (0, b"QFI\xfb", "a qcow2 disk image"),
-    (510, b"\x55\xaa", "a disk image with partitions"),
-)
-
 
 def choose(given, environ, cwd):
     """Return (image, cow or None), absolute bytes; the image may also be the name of an import, which has no slash.
@@ -69,7 +55,7 @@ def split(text, exists):
 
 
 def check_image(image, source):
-    """Raise AppPotError unless image is a directory that this version can start."""
+    """Raise AppPotError unless image is something that can be started."""
     name = os.fsdecode(image)
     try:
         mode = os.stat(image).st_mode
@@ -77,9 +63,9 @@ def check_image(image, source):
         raise AppPotError(f"image {name} (from {source}): {error.strerror}; name a directory that holds a root tree "
                           "or an archive of one, or leave the image out to use the host's own root") from None
     if not stat.S_ISDIR(mode):
-        if not _is_archive(image, mode):
-            raise AppPotError(f"image {name} (from {source}) is {_kind(image, mode)}; this version starts directories "
-                              "that hold a root tree, and archives of them: name one of those")
+        if not _starts(image, mode):
+            raise AppPotError(f"image {name} (from {source}) is {_kind(image, mode)}; images are directories that hold "
+                              "a root tree, archives of them, ext2/3/4 and squashfs images: name one of those")
         return
     if not os.access(image, os.R_OK | os.X_OK):
         raise AppPotError(f"image {name} (from {source}): permission denied; its directory must be readable and "
@@ -105,26 +91,35 @@ def check_cow(cow, source):
                           "directory that is")
 
 
-def _is_archive(path, mode):
+def is_uml_cow(path):
+    """Whether a COW is a User-Mode Linux COW file: it is read, and changes go elsewhere."""
+    if not os.path.isfile(path):
+        return False
+    from apppot.image import detect
+    return detect.detect(path).format == "uml-cow"
+
+
+def _starts(path, mode):
+    """Whether a file is an image that can be started."""
     if not stat.S_ISREG(mode):
         return False
-    from apppot.image import archive
+    from apppot.image import archive, detect
     try:
         with open(path, "rb") as file:
-            return archive.is_tar(file.read(512))
+            return archive.is_tar(file.read(512)) or detect.detect(path).format in detect.LAZY
     except OSError:
         return False
 
 
 def _kind(path, mode):
+    if stat.S_ISLNK(mode):
+        return "a symbolic link that leads nowhere"
     if not stat.S_ISREG(mode):
-        return "neither a file nor a directory" if not stat.S_ISLNK(mode) else "a symbolic link that leads nowhere"
+        return "neither a file nor a directory"
     try:
-        with open(path, "rb") as file:
-            head = file.read(2048)
+        with open(path, "rb"):
+            pass
     except OSError as error:
         return f"a file that can't be read ({error.strerror})"
-    for offset, magic, kind in _MAGIC:
-        if head.startswith(magic, offset):
-            return kind
-    return "a file of no image format that AppPot knows"
+    from apppot.image import detect
+    return detect.detect(path).what

@@ -108,7 +108,9 @@ def machine_from(chosen, command, environ, cwd):
                          "leave the option out")
 
     image, cow = imagefile.choose(chosen["image"], environ, cwd)
-    source = "--image"
+    source, below = "--image", None
+    if cow is not None and imagefile.is_uml_cow(cow):
+        image, below, cow = cow, image, None
     if chosen["cow"] is not None:
         if cow is not None:
             raise UsageError(f"--cow and the COW {os.fsdecode(cow)} before the image's name exclude each other")
@@ -119,7 +121,7 @@ def machine_from(chosen, command, environ, cwd):
         imagefile.check_cow(cow, source)
 
     return Machine(
-        image=image, lowers=[image], cow=cow, discard=chosen["discard"],
+        image=image, below=below, lowers=[image], cow=cow, discard=chosen["discard"],
         mem=memory(chosen["mem"], environ), cpus=chosen["cpus"], timeout=chosen["timeout"],
         name=chosen["id"], binds=[existing_bind(*bind) for bind in chosen["bind"]],
         root=chosen["root"] or chosen["user"] == "root",

@@ -12,22 +12,30 @@ class Layer:
     """host: canonical host path of the layer's top directory. Subclasses say more than the disk does.
 
     recorded   `record` may have an answer
+    lazy       files are made while they are used: `enter` and `content` must be called first
     devices    host directories that hold stand-ins (regular files) of device nodes
     """
 
     recorded = False
+    lazy = False
     devices = frozenset()
 
     def __init__(self, host):
         self.host = os.path.realpath(host).rstrip(b"/")
 
     def record(self, directory, name, ino):
-        """(uid, gid, mode, rdev) of `name` in the layer's host directory `directory`, or None: the disk is right.
+        """(uid, gid, mode, rdev), and what else a vfs Record takes, of `name` in the layer's host directory `directory`, or None: the disk is right.
 
         ino: the inode number on the host. Each is -1 where the disk is right. mode: the 07777 bits, and for devices the
         type too. The layer's own top directory has an empty name.
         """
         return None
+
+    def enter(self, host):
+        """Make the entries of the layer's host directory `host`, if they aren't there yet."""
+
+    def content(self, host):
+        """Make the contents of the layer's regular file `host`, if they aren't there yet."""
 
     def close(self):
         """Let go of what is held open."""

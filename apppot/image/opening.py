@@ -14,10 +14,11 @@ def is_name(image):
     return b"/" not in image
 
 
-def open_image(path, progress=SILENT):
+def open_image(path, progress=SILENT, below=None):
     """The Image at a host path, or with the name that `apppot image import` gave it.
 
-    Archives are unpacked into the cache if they aren't there yet; progress is told about that.
+    Archives are unpacked into the cache if they aren't there yet; progress is told about that. below: where the image
+    below is, when `path` is a User-Mode Linux COW file.
     """
     path = os.fsencode(path)
     name = os.fsdecode(path)
@@ -47,5 +48,8 @@ def open_image(path, progress=SILENT):
         return archive.open_image(path, progress)
     from apppot.image import detect
     found = detect.detect(path)
+    if found.format in detect.LAZY:
+        from apppot.image import lazy
+        return lazy.open_image(found, below)
     raise AppPotError(f"image {name} is {found.what}, which this version can't start; name a directory that holds a "
                       "root tree, or an archive of one")

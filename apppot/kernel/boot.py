@@ -34,7 +34,7 @@ def run(machine):
     """Run the machine to its end; the exit status of the guest's command."""
     attendant = Attendant()
     with ExitStack() as stack:
-        image = stack.enter_context(open_image(machine.image, machine.progress or SILENT))
+        image = stack.enter_context(open_image(machine.image, machine.progress or SILENT, machine.below))
         run_dir = stack.enter_context(closing(RunDirectory()))
         if machine.cow is not None:
             cow = stack.enter_context(closing(Cow.open(machine.cow)))
@@ -79,8 +79,8 @@ def _mount(machine, running):
         _mount_at(ns, JOB, HostFS(machine.job_dir))
         if machine.image == b"/":
             _mount_at(ns, machine.job_dir, HostFS(machine.job_dir))
-    for path, layers in machine.trees:
-        _mount_at(ns, path, Overlay(layers))
+    for path, make in machine.trees:
+        _mount_at(ns, path, make(ns.ownership))
     for bind in machine.binds:
         _mount_at(ns, bind.guest, HostFS(bind.host, readonly=bind.read_only))
 
@@ -159,7 +159,7 @@ def _find_program(task, words, places=environment.PATH):
         node = task.ns.resolve(task.caller, path)
         task.program = programs.find(task, node, path)
     except OSError as error:
-        if error.errno == ENOEXEC and node.kind and _is_text(node):
+        if error.errno == ENOEXEC and node.kind and _is_text(task.ns, node):
             return _find_program(task, [b"/bin/sh", path] + words[1:])       # as execvp(3) does
         if error.errno == ENOENT and (node is None or not node.kind):
             raise AppPotError(f"{shown}: command not found in the machine", STATUS_NOT_FOUND) from None
@@ -171,8 +171,8 @@ def _find_program(task, words, places=environment.PATH):
     return words if task.program.prefix is None else task.program.prefix + words[1:]
 
 
-def _is_text(node):
-    with open(node.host, "rb") as file:
+def _is_text(ns, node):
+    with open(ns.content(node), "rb") as file:
         return b"\0" not in file.read(256)
 
 

@@ -54,7 +54,7 @@ def _executable(task, node):
     if node.mount is not None:         # a file without a name was opened already
         task.ns.access(task.caller, node, _X_OK)
     try:
-        return _read(node.host)
+        return _read(task.ns.content(node))
     except elf.WrongMachine as error:
         task.machine.warn_once(node.path, f"{os.fsdecode(node.path)}: {error.kind} can't be run here")
         raise

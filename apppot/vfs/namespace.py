@@ -439,6 +439,11 @@ class Namespace:
                 fail(EROFS)
         return fs.open(caller, node, flags, mode)
 
+    @staticmethod
+    def content(node):
+        """The host path of an existing file whose contents the supervisor itself, or the stub, is about to read."""
+        return node.mount.fs.content(node) if node.mount is not None else node.host
+
     def create_path(self, caller, node):
         """Where a guest may natively create the missing `node` (bind, linkat of an unnamed file): its host path."""
         self._creatable(node)

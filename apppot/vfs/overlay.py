@@ -13,7 +13,7 @@ whiteouts there are made, moved and removed here alone, so a `Directory` is kept
 from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTEMPTY, EPERM
 import os
 from os import lstat
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_ISGID
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID
 
 from apppot.image.layer import layers_of
 from apppot.vfs import abi, copyup
@@ -43,6 +43,9 @@ class Overlay(OnDisk):
         layers = layers_of(lowers)
         self.lowers = tuple(layer.host for layer in layers)
         self.recorded = [(layer.host + b"/", layer) for layer in layers if layer.recorded]
+        self.lazy = any(layer.lazy for layer in layers)
+        if self.lazy:
+            self.open = self._open_filled     # what is no lazy layer doesn't pay for it
         self.upper = os.path.realpath(upper) if upper is not None else None
         self.work = work
         self.readonly = upper is None
@@ -63,6 +66,10 @@ class Overlay(OnDisk):
         opaque = [index for index, lower in enumerate(self.lowers) if os.path.lexists(lower + b"/" + OPAQUE)]
         self.top.lowers = self.lowers[:opaque[0] + 1] if opaque else self.lowers
         self._set_upper(self.top, self.upper)
+        if self.recorded and self.upper is not None:
+            told, st = self.ownership.of(lstat(node.host)), lstat(self.upper)
+            if told is not None and self.ownership.of(st) is None:
+                self.ownership.records[st.st_dev, st.st_ino] = told.over(Record())
         return node
 
     # Look-up
@@ -136,12 +143,28 @@ class Overlay(OnDisk):
                 return Node(directory, name, host, kind)
         return Node(directory, name, (directory.upper or directory.lowers[0]) + b"/" + name, 0)
 
-    def _layer_of(self, lower):
-        """The Layer with records that a lower directory is in, or None."""
+    def _layer_of(self, lower, enter=False):
+        """The Layer with records that a lower directory is in, or None. enter: its entries are needed."""
         for prefix, layer in self.recorded:
             if lower.startswith(prefix) or lower == layer.host:
+                if enter:
+                    layer.enter(lower)
                 return layer
         return None
+
+    def content(self, node):
+        """The host path of a regular file whose contents are needed."""
+        if self.lazy and not node.upper and node.kind == S_IFREG:
+            layer = self._layer_of(node.host)
+            if layer is not None:
+                layer.content(node.host)
+        return node.host
+
+    def _open_filled(self, caller, node, flags, mode):
+        host = OnDisk.open(self, caller, node, flags, mode)
+        if host == node.host and not flags & abi.O_PATH:
+            self.content(node)
+        return host
 
     def _recorded_kind(self, lower, name, st):
         """Keep what the layer says of a file in its directory `lower`; the file's true S_IFMT bits."""
@@ -178,6 +201,8 @@ class Overlay(OnDisk):
             else:
                 if host in self.concealed:
                     break
+                if self.lazy:
+                    self._layer_of(host, enter=True)
                 parts.append(host)
                 if index < last and os.path.lexists(host + b"/" + OPAQUE):
                     break
@@ -281,7 +306,7 @@ class Overlay(OnDisk):
         if node.upper:
             return node.host
         above = self.raise_directory(node.parent)
-        source = node.host
+        source = self.content(node) if data else node.host
         st = lstat(source)
         ours = st.st_uid == self.ownership.uid and not caller.virtual and self.ownership.of(st) is None
         mode = st.st_mode & 0o7777 if ours else st.st_mode & 0o1777 | 0o600
@@ -296,12 +321,14 @@ class Overlay(OnDisk):
         true_mode = st.st_mode & 0o7777
         made = copyup.make(source, st, self.work, mode, data)
         ownership = self.ownership
+        told = ownership.of(st) if self.recorded else None
+        if told is not None and told.told is not None:     # perhaps others are just filling the file
+            os.utime(made, ns=(st.st_atime_ns, told.told[2]), follow_symlinks=False)
         record = Record(KEEP if st.st_uid == ownership.uid else st.st_uid,
                         KEEP if st.st_gid == ownership.gid else st.st_gid,
                         KEEP if mode == true_mode or kind == S_IFLNK else true_mode)
         if kind in (S_IFCHR, S_IFBLK):
             record.mode, record.rdev = st.st_mode, st.st_rdev
-        told = ownership.of(st) if self.recorded else None
         if told is not None:
             record = told.over(record)
         if record:

@@ -16,7 +16,7 @@ def read_file(ns, caller, path):
         node = ns.resolve(caller, path)
         if not node.kind:
             return b""
-        with open(node.host, "rb") as file:
+        with open(ns.content(node), "rb") as file:
             return file.read()
     except OSError:
         return b""

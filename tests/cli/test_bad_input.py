@@ -52,13 +52,20 @@ def test_a_name_that_is_not_utf8(command):
 @pytest.mark.parametrize("content, kind", [
     (b"", "no image format"),
     (b"hello\n", "no image format"),
-    (bytes(0x438) + b"\x53\xef" + bytes(100), "ext2/3/4"),
-    (b"hsqs" + bytes(100), "squashfs"),
-    (b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0", "SIF"),
+    (b"QFI\xfb" + bytes(100), "qcow2"),
+    (bytes(510) + b"\x55\xaa", "MBR disk image without a Linux partition"),
 ])
 def test_an_image_that_is_a_file(command, tmp_path, content, kind):
     (tmp_path / "apppot.img").write_bytes(content)
     refused(command("start", "true"), 125, f"{tmp_path}/apppot.img", kind, "directories")
+
+
+@pytest.mark.parametrize("content", [
+    bytes(0x438) + b"\x53\xef" + bytes(100), b"hsqs" + bytes(100), b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0"])
+def test_an_image_that_is_cut_short(command, tmp_path, content):
+    (tmp_path / "apppot.img").write_bytes(content)
+    done = command("start", "true", env={"APPPOT_CACHE": str(tmp_path / "cache")})
+    refused(done, 125, f"{tmp_path}/apppot.img", "damaged", "too early")
 
 
 def test_an_image_that_is_neither_file_nor_directory(command, tmp_path):

@@ -1,0 +1,387 @@
+"""A single-file image as a layer that is made while it is used.
+
+The layer's host directory lives in the cache, in `trees/DIGEST` (see `store.cache_directory`):
+
+    tree/        the files. A directory's entries are made when it is first looked into; a regular file is a hole of the
+                 right size until it is first opened, a device node an empty file
+    index/REF    what the image says of the entries of the directory REF. It is written last: where it is, the directory
+                 is whole
+    filled       one byte for each inode number: 1 when the contents are whole
+    links/N      a name for inode number N, of files that have several
+    image.json   what the image is; its time is that of the last use
+    lock         locked, shared, by those who use the tree; who removes it wants it alone
+
+Nobody waits for anybody. All that is made follows from the image alone, so two who make the same thing at once write the
+same bytes, and what one has finished, the other only writes once more; who is killed leaves something that the next one
+makes again. A full disk is an error to the guest, and nothing is marked as whole. Inode numbers on the host never
+change, as files are filled in place. Owners, modes, times, link counts and device numbers are told from the index.
+"""
+
+from collections import OrderedDict
+from errno import EIO, ENOENT, ENOTDIR
+import fcntl
+import hashlib
+import json
+import os
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
+import struct
+import sys
+import time
+import zlib
+
+from apppot.errors import AppPotError
+from apppot.image import detect
+from apppot.image.image import Image
+from apppot.image.layer import Layer
+from apppot.image.store import cache_directory
+from apppot.image.tree import DamagedImage
+
+VERSION = 1
+KEPT_CAPABILITY = "user.apppot.capability"      # see vfs/ondisk.py
+_KEPT_DIRECTORIES = 2000
+_MAGIC = b"AppPotD1"
+_HEAD = struct.Struct("<8sII")                  # magic, number of entries, CRC of the rest
+_ENTRY = struct.Struct("<QIHIIQIQq")            # ref, number, mode, uid, gid, rdev, nlink, blocks, mtime_ns
+REF, NUMBER, MODE, UID, GID, RDEV, NLINK, BLOCKS, MTIME = range(9)
+_TOP = b"."                                     # how index/top calls the image's root
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_image(found, below=None):
+    """The Image of a `detect.Found` with a lazy format. below: where the image below a UML COW file is now."""
+    layer = LazyTree(found, below)
+    return Image(found.path, layer.format, [layer], digest="apppot:" + layer.digest)
+
+
+class LazyTree(Layer):
+    """Also: digest; format of the file system; place: its directory in the cache."""
+
+    recorded = True
+    lazy = True
+
+    def __init__(self, found, below=None, cache=None):
+        self.name = os.fsdecode(found.path)
+        self._reader = None
+        self._filled = self._lock = -1
+        self._whole = set()                 # inode numbers whose contents are there
+        self._entries = OrderedDict()       # host directory -> {name: entry}
+        self._told = False
+        self._window, self.format = detect.open_window(found, below)
+        try:
+            self.digest = digest(self._window, self.format)
+            self.place = os.path.join(cache_directory() if cache is None else cache,
+                                      b"trees", b"%s-%d" % (self.digest.encode(), VERSION))
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self):
+        self.devices = set()
+        try:
+            self._join()
+            self.host = os.path.realpath(self.place) + b"/tree"
+            top = self._index("top")
+            if top is None:
+                top = {_TOP: _entry(self.reader.root)}
+                self._write_index("top", top)
+            self.top = top[_TOP]
+            if self._filled < 0:
+                self._open_filled()
+            self.enter(self.host)
+        except OSError as error:
+            raise AppPotError(f"image {self.name}: the cache {os.fsdecode(self.place)}: {error.strerror}; set "
+                              "APPPOT_CACHE to a directory that you may write and that has space") from error
+
+    def _join(self):
+        """Make the tree's place, if it isn't there, and be among its users."""
+        for _ in range(10):
+            for part in (b"tree", b"index", b"links"):
+                os.makedirs(self.place + b"/" + part, 0o700, exist_ok=True)
+            try:
+                self._lock = os.open(self.place + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError:                          # perhaps a site's cache, for reading
+                self._lock = os.open(self.place + b"/lock", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:                          # a file system without locks, or it is being removed
+                pass
+            try:
+                if os.path.samestat(os.fstat(self._lock), os.stat(self.place + b"/lock")):
+                    break
+            except FileNotFoundError:                # it was removed meanwhile
+                pass
+            os.close(self._lock)
+            self._lock = -1
+        try:
+            os.utime(self.place + b"/image.json")
+        except OSError:
+            self._describe()
+
+    def _describe(self):
+        about = {"format": "apppot-tree", "version": VERSION, "digest": self.digest, "image": self.name,
+                 "kind": self.format, **self.reader.detail}
+        self._replace(self.place + b"/image.json", json.dumps(about, indent=1).encode() + b"\n")
+
+    def _open_filled(self):
+        path = self.place + b"/filled"
+        try:
+            self._filled = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            self._filled = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    @property
+    def reader(self):
+        if self._reader is None:
+            if self._window is None:
+                raise OSError(EIO, os.strerror(EIO))
+            self._reader = detect.reader_of(self._window, self.format)
+        return self._reader
+
+    def close(self):
+        if self._window is not None:
+            self._window.close()
+        self._window = self._reader = None
+        for fd in (self._filled, self._lock):
+            if fd >= 0:
+                os.close(fd)
+        self._filled = self._lock = -1
+
+    # What the overlay asks
+
+    def record(self, directory, name, ino):
+        entry = self.entry(directory, name)
+        if entry is None:
+            return None
+        mode = entry[MODE]
+        if name and S_IFMT(mode) == S_IFDIR:
+            self.enter(directory + b"/" + name, entry)    # so that its own attributes are true
+        if S_IFMT(mode) in (S_IFCHR, S_IFBLK):
+            return entry[UID], entry[GID], mode, entry[RDEV], (entry[NLINK], 0, entry[MTIME])
+        return entry[UID], entry[GID], mode & 0o7777, -1, (entry[NLINK], entry[BLOCKS], entry[MTIME])
+
+    def enter(self, host, entry=None):
+        """Make the entries of a host directory of the tree, if they aren't there; they are {name: entry}."""
+        found = self._entries.get(host)
+        if found is not None:
+            return found
+        if entry is None:
+            entry = self.top if host == self.host else self.entry(*_split(host))
+            if entry is None:
+                raise OSError(ENOENT, os.strerror(ENOENT))
+        if S_IFMT(entry[MODE]) != S_IFDIR:
+            raise OSError(ENOTDIR, os.strerror(ENOTDIR))
+        key = "%x" % entry[REF]
+        found = self._index(key)
+        if found is None:
+            found = self._telling(self._make_entries, host, entry, key)
+        if any(S_IFMT(entry[MODE]) in (S_IFCHR, S_IFBLK) for entry in found.values()):
+            self.devices.add(host)
+        self._entries[host] = found
+        if len(self._entries) > _KEPT_DIRECTORIES:
+            self._entries.popitem(last=False)
+        return found
+
+    def entry(self, directory, name):
+        """What the index says of a name in a host directory of the tree, or None."""
+        return self.enter(directory).get(name) if name else self.top
+
+    def content(self, host):
+        """Make the contents of a regular file there."""
+        entry = self.entry(*_split(host))
+        if entry is None or S_IFMT(entry[MODE]) != S_IFREG:
+            return
+        number = entry[NUMBER]
+        if number in self._whole:
+            return
+        if not self.is_filled(number):
+            self._telling(self._fill, host, entry)
+        self._whole.add(number)
+
+    def is_filled(self, number):
+        return os.pread(self._filled, 1, number) == b"\1"
+
+    def _telling(self, work, *arguments):
+        """Do what may find that the image is damaged: the guest gets EIO, the user one line."""
+        try:
+            return work(*arguments)
+        except AppPotError as error:
+            if not self._told:
+                self._told = True
+                print(f"apppot: {error.message}", file=sys.stderr)
+            raise OSError(EIO, os.strerror(EIO)) from error
+
+    # The index
+
+    def _index(self, key):
+        """{name: entry} of a directory, or None: not whole yet."""
+        try:
+            with open(self.place + b"/index/" + key.encode(), "rb", buffering=0) as file:
+                data = file.read()
+        except FileNotFoundError:
+            return None
+        return parse_index(data)
+
+    def _write_index(self, key, entries):
+        self._replace(self.place + b"/index/" + key.encode(), index_bytes(entries))
+
+    @staticmethod
+    def _replace(path, data):
+        new = path + b".%s.new" % os.urandom(6).hex().encode()
+        try:
+            with open(new, "wb", buffering=0) as file:
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view):]
+            os.rename(new, path)
+        except BaseException:
+            try:
+                os.unlink(new)
+            except OSError:
+                pass
+            raise
+
+    # Making
+
+    def _make_entries(self, host, entry, key):
+        listed = self.reader.entries(self.reader.inode(entry[REF]))
+        made = {}
+        fd = os.open(host, _OPEN_DIRECTORY)
+        try:
+            for name, inode in listed:
+                self._make(fd, name, inode)
+                made[name] = _entry(inode)
+            os.utime(fd, ns=(entry[MTIME], entry[MTIME]))
+        finally:
+            os.close(fd)
+        self._write_index(key, made)
+        return made
+
+    def _make(self, fd, name, inode):
+        kind = S_IFMT(inode.mode)
+        try:
+            if kind == S_IFDIR:
+                os.mkdir(name, 0o700, dir_fd=fd)
+            elif kind == S_IFLNK:
+                os.symlink(self.reader.readlink(inode), name, dir_fd=fd)
+            elif kind in (S_IFIFO, S_IFSOCK):
+                os.mknod(name, kind | 0o600, dir_fd=fd)
+            elif inode.nlink > 1:
+                link = self.place + b"/links/%d" % inode.number
+                self._make_file(link, None, inode)
+                os.link(link, name, dst_dir_fd=fd)
+                return
+            elif kind in (S_IFREG, S_IFCHR, S_IFBLK):
+                self._make_file(name, fd, inode)
+                return
+            else:
+                raise DamagedImage(self.name, f"{os.fsdecode(name)!r} is of an unknown type")
+        except FileExistsError:
+            if kind not in (S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK):
+                return
+        if kind != S_IFLNK:
+            os.chmod(name, inode.mode & 0o1777 | (0o700 if kind == S_IFDIR else 0o600), dir_fd=fd)
+            if kind == S_IFDIR:
+                self._set_xattrs(b"/proc/self/fd/%d/%s" % (fd, name), inode)
+        os.utime(name, ns=(inode.mtime_ns, inode.mtime_ns), dir_fd=fd, follow_symlinks=False)
+
+    def _make_file(self, name, dir_fd, inode):
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600,
+                       dir_fd=dir_fd)
+        try:
+            if S_IFMT(inode.mode) == S_IFREG and os.fstat(file).st_size != inode.size:
+                os.ftruncate(file, inode.size)
+            os.fchmod(file, inode.mode & 0o777 | 0o600)
+            self._set_xattrs(file, inode)
+            os.utime(file, ns=(inode.mtime_ns, inode.mtime_ns))
+        finally:
+            os.close(file)
+
+    def _set_xattrs(self, where, inode):
+        set_xattrs(where, self.reader.xattrs(inode))
+
+    def _fill(self, host, entry):
+        inode = self.reader.inode(entry[REF])
+        fd = os.open(host, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self.reader.copy(inode, fd)
+            os.utime(fd, ns=(entry[MTIME], entry[MTIME]))
+        finally:
+            os.close(fd)
+        os.pwrite(self._filled, b"\1", entry[NUMBER])
+
+    # For `cache`
+
+    def forget(self, number):
+        """The contents aren't whole after all."""
+        self._whole.discard(number)
+        os.pwrite(self._filled, b"\0", number)
+
+    def looked_into(self, entry):
+        """The {name: entry} of a directory's entry, if they were made; else None."""
+        return self._index("%x" % entry[REF])
+
+
+def _split(host):
+    directory, _, name = host.rpartition(b"/")
+    return directory, name
+
+
+def _entry(inode):
+    device = inode.rdev if S_IFMT(inode.mode) in (S_IFCHR, S_IFBLK) else 0
+    return (inode.ref, inode.number, inode.mode, inode.uid, inode.gid, device, inode.nlink, inode.blocks,
+            inode.mtime_ns)
+
+
+def index_bytes(entries):
+    body = b"".join(_ENTRY.pack(*entry) for entry in entries.values()) + b"/".join(entries)
+    return _HEAD.pack(_MAGIC, len(entries), zlib.crc32(body)) + body
+
+
+def parse_index(data):
+    """{name: entry}, or None: torn, or of another version."""
+    if len(data) < _HEAD.size:
+        return None
+    magic, count, told = _HEAD.unpack_from(data)
+    body = memoryview(data)[_HEAD.size:]
+    if magic != _MAGIC or zlib.crc32(body) != told:
+        return None
+    if not count:
+        return {}
+    end = count * _ENTRY.size
+    return dict(zip(bytes(body[end:]).split(b"/"), _ENTRY.iter_unpack(body[:end])))
+
+
+def set_xattrs(where, xattrs):
+    """Keep extended attributes on the host as far as an ordinary user can, where vfs/ondisk.py looks for them."""
+    for name, value in xattrs.items():
+        if name == "security.capability":
+            name = KEPT_CAPABILITY
+        elif not name.startswith("user."):
+            continue
+        try:
+            os.setxattr(where, name, value)
+        except OSError:
+            pass
+
+
+def digest(window, kind):
+    """What names the image in the cache: its size and time stamp, its ends, and samples of what is between.
+
+    The time stamp makes it sound without reading all of the image: an image that was made anew has a new one, while a copy
+    that keeps the time, as `cp -p`, `rsync -t` and links do, is the same image.
+    """
+    size = window.size
+    hashed = hashlib.sha256(kind.encode() + b" " + window.identity())
+    ends = min(size, 1 << 16)
+    for at, count in [(0, ends), (size - ends, ends)] + [(size * part // 33, min(4096, size - size * part // 33))
+                                                          for part in range(1, 33)]:
+        hashed.update(window.read(count, at))
+    return hashed.hexdigest()
+
+
+def last_use(place):
+    try:
+        return os.stat(place + b"/image.json").st_mtime
+    except OSError:
+        return time.time()
