@@ -61,7 +61,7 @@ def test_an_image_that_is_a_file(command, tmp_path, content, kind):
 
 
 @pytest.mark.parametrize("content", [
-    bytes(0x438) + b"\x53\xef" + bytes(100), b"hsqs" + bytes(100), b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0"])
+    bytes(0x438) + b"\x53\xef" + bytes(100), b"hsqs" + bytes(50), b"#!/usr/bin/env run-singularity\n\0SIF_MAGIC\0"])
 def test_an_image_that_is_cut_short(command, tmp_path, content):
     (tmp_path / "apppot.img").write_bytes(content)
     done = command("start", "true", env={"APPPOT_CACHE": str(tmp_path / "cache")})
