@@ -61,7 +61,7 @@ def test_commands(run_guest, job):
     (job / "script").write_text("#!/no/interpreter\n")
     (job / "script").chmod(0o755)
     assert run_guest("./script").returncode in (126, 127)
-    one_line(run_guest("true", options=["--user", "nobody-knows"]), 125, "nobody-knows")
+    one_line(run_guest("true", options=["--user", "nobody-knows"]), 2, "nobody-knows")
     one_line(run_guest("true", options=["--workdir", "/no/where"]), 125, "/no/where")
 
 
