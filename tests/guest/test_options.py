@@ -66,7 +66,7 @@ def test_network(run_guest):
 
 
 def test_trace_and_stats(run_guest, job, tmp_path):
-    run_guest("cat", "/etc/hostname", options=[f"--trace={tmp_path}/log"], check=True)
+    run_guest("sh", "-c", "cat /etc/hostname; true", options=[f"--trace={tmp_path}/log"], check=True)
     log = (tmp_path / "log").read_text()
     assert "/etc/hostname" in log and "openat" in log and "execve" in log
     done = run_guest("cat", "/etc/hostname", options=["--trace"])
