@@ -61,7 +61,7 @@ def _random_base():
 
 
 def _identity(box, program, creds):
-    box.add(mailbox.AUXV, _AT_EXECFN, ABSOLUTE, box.text(program.name))
+    box.add(mailbox.AUXV, _AT_EXECFN, ABSOLUTE, program.name)
     for kind, value in ((_AT_UID, creds.ruid), (_AT_EUID, creds.euid), (_AT_GID, creds.rgid), (_AT_EGID, creds.egid)):
         box.add(mailbox.AUXV, kind, ABSOLUTE, value)
     secure = creds.ruid != creds.euid or creds.rgid != creds.egid

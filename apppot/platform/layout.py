@@ -4,7 +4,7 @@ WINDOW_BASE = 0x7E8100000000
 STUB_BASE = 0x7E8200000000
 STUB_END = 0x7E8200001000          # of its text: system calls made below this address are the stub's own
 MAILBOX = 0x7E8200010000
-MAILBOX_SIZE = 0x4000
+MAILBOX_SIZE = 0x40000             # operations for as many segments as an ELF file may have, and four paths
 
 GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the `syscall`
 GADGET_RETURN = GADGET + 2

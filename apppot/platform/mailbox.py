@@ -10,30 +10,34 @@ from apppot.platform.layout import MAILBOX, MAILBOX_SIZE
 ABSOLUTE = 0                       # a base that is 0: offsets are addresses
 PROGRAM, INTERPRETER = 1, 2
 
-_STRINGS = MAILBOX_SIZE // 2       # words in the first half, strings in the second
+_WORD_MASK = 0xFFFFFFFFFFFFFFFF
 
 
 class Mailbox:
-    """Collects operations; `bytes` operands become addresses of NUL-terminated strings in the mailbox."""
+    """Collects operations; `bytes` operands become addresses of NUL-terminated strings, which follow the operations."""
 
     def __init__(self):
         self._words = []
         self._strings = bytearray()
-
-    def text(self, data):
-        """Address of a copy of `data` followed by a NUL."""
-        address = MAILBOX + _STRINGS + len(self._strings)
-        self._strings += data + b"\0"
-        return address
+        self._pointers = []            # indices of words that are offsets into the strings
 
     def add(self, operation, *operands):
         self._words.append(operation)
-        self._words += [self.text(operand) if isinstance(operand, bytes) else operand & 0xFFFFFFFFFFFFFFFF
-                        for operand in operands]
+        for operand in operands:
+            if isinstance(operand, bytes):
+                self._pointers.append(len(self._words))
+                self._words.append(len(self._strings))
+                self._strings += operand + b"\0"
+            else:
+                self._words.append(operand & _WORD_MASK)
 
     def encode(self):
         """The bytes to write at MAILBOX, or ValueError when they don't fit."""
-        words = struct.pack(f"{len(self._words)}Q", *self._words)
-        if len(words) > _STRINGS or len(self._strings) > MAILBOX_SIZE - _STRINGS:
+        words = self._words
+        start = MAILBOX + len(words) * 8
+        if start + len(self._strings) > MAILBOX + MAILBOX_SIZE:
             raise ValueError("the program has too many segments for the stub's mailbox")
-        return words.ljust(_STRINGS, b"\0") + bytes(self._strings) if self._strings else words
+        for index in self._pointers:
+            words[index] += start
+        self._pointers = []
+        return struct.pack(f"{len(words)}Q", *words) + bytes(self._strings)

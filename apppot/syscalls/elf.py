@@ -40,7 +40,10 @@ class Segment:
 
 
 class Elf:
-    """`interpreter` is the PT_INTERP path or None; `headers` the address of the program headers before relocation."""
+    """`interpreter` is the PT_INTERP path or None; `headers` the address of the program headers before relocation.
+
+    `exec_stack`: the stack is to be executable; a file that does not say so has none, as in Linux 5.8 and later.
+    """
 
     __slots__ = ("position_independent", "entry", "headers", "header_count", "segments", "interpreter", "exec_stack")
 
@@ -70,7 +73,7 @@ def parse(fd, start):
     elf = Elf()
     elf.position_independent = kind == ET_DYN
     elf.entry, elf.header_count = entry, phnum
-    elf.segments, elf.interpreter, elf.exec_stack, elf.headers = [], None, True, 0
+    elf.segments, elf.interpreter, elf.exec_stack, elf.headers = [], None, False, 0
     for index in range(phnum):
         _read_header(elf, fd, start, phoff, _PHDR.unpack_from(table, index * phentsize))
     if not elf.segments or any(s.address + s.memory_size >= 1 << 47 or s.offset >= 1 << 62 for s in elf.segments):

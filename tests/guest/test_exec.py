@@ -6,6 +6,8 @@ import struct
 
 import pytest
 
+from .test_processes import both  # noqa: F401: a fixture
+
 KINDS = {
     "dynamic": [],  # position-independent, the Debian default
     "non-pie": ["-no-pie"],
@@ -197,3 +199,58 @@ def test_environment_and_path_search(run_guest, job):
     (job / "bin/tool").chmod(0o755)
     done = run_guest("tool", options=["--env", "PATH=/home/user/job/bin:/usr/bin:/bin"], env={"MARK": "m"})
     assert done.stdout == "tool m\n"
+
+
+# -- what programs find in their address space, as natively
+
+LAYOUTS = {
+    "dynamic": ["-pie"], "non-pie": ["-no-pie"], "static": ["-static"], "static-pie": ["-static-pie"],
+    "executable-stack": ["-z", "execstack"], "aligned-to-2-MiB": ["-Wl,-z,max-page-size=0x200000"],
+    "static-pie-aligned": ["-static-pie", "-Wl,-z,max-page-size=0x200000"], "code-and-data": ["-Wl,-z,noseparate-code"],
+}
+
+
+@pytest.mark.parametrize("flags", LAYOUTS.values(), ids=LAYOUTS)
+def test_address_space(both, flags):  # noqa: F811
+    both("image", flags=flags)
+
+
+def test_a_file_that_does_not_speak_of_its_stack(both):  # noqa: F811
+    def forget(elf):
+        data = bytearray(elf)
+        start, = struct.unpack_from("<Q", data, 32)
+        count, = struct.unpack_from("<H", data, 56)
+        for header in range(start, start + 56 * count, 56):
+            if struct.unpack_from("<I", data, header)[0] == 0x6474E551:  # PT_GNU_STACK
+                struct.pack_into("<I", data, header, 0)
+        return bytes(data)
+
+    both("image", change=forget)
+
+
+def test_large_arguments(both):  # noqa: F811
+    both("image", "vectors", beside={"script": b"#!/bin/true and an argument\n"})
+
+
+@pytest.mark.parametrize("count", [5, 60, 1000])
+def test_many_segments(run_guest, job, count):
+    """Every segment is a page; the last one calls exit(count % 128)."""
+    page = 4096
+    headers = (64 + 56 * count + page - 1) // page * page
+    code = b"\xb8\x3c\0\0\0\xbf" + struct.pack("<I", count % 128) + b"\x0f\x05"
+    table = struct.pack("<IIQQQQQQ", 1, 4, 0, 0x400000, 0, headers, headers, page)
+    for index in range(1, count):
+        table += struct.pack("<IIQQQQQQ", 1, 5, headers, 0x400000 + headers + page * index, 0, len(code), len(code), page)
+    entry = 0x400000 + headers + page * (count - 1)
+    header = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, entry, 64, 0, 0, 64, 56, count, 0, 0, 0)
+    (job / "prog").write_bytes((header + table).ljust(headers, b"\0") + code.ljust(page, b"\0"))
+    (job / "prog").chmod(0o755)
+    assert run_guest("./prog").returncode == count % 128
+
+
+def test_a_long_name(run_guest, static, job):
+    deep = "/".join(["d" * 200] * 17)
+    (job / deep).mkdir(parents=True)
+    shutil.copy(job / "prog", job / deep / "prog")
+    assert run_guest(f"./{deep}/prog", "exit", "9").returncode == 9
+    assert run_guest("sh", "-c", f"cd {deep} && exec ./prog exit 8").returncode == 8

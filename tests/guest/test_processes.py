@@ -15,16 +15,22 @@ SECTIONS = ["fork", "clones", "clone3", "spawn", "threads", "waits", "groups", "
 
 @pytest.fixture
 def both(run_guest, program, job, tmp_path):
-    """both(name, *arguments): the program's output and status are the same on the host and in a machine."""
+    """both(name, *arguments): the program's output and status are the same on the host and in a machine.
 
-    def run(name, *arguments, options=()):
-        executable = program(name)
+    `flags`: of the compiler, instead of -static; `change`: what to do to the executable's bytes; `beside`: {name: text}
+    of scripts next to it.
+    """
+
+    def run(name, *arguments, options=(), flags=(), change=bytes, beside={}):
         place = tmp_path / "natively"
         place.mkdir()
-        native = subprocess.run([executable, *arguments], cwd=place, env=CLEAN, stdin=subprocess.DEVNULL,
+        content = change(program(name, *flags).read_bytes())
+        for directory in (place, job):
+            for file, data in {name: content, **beside}.items():
+                (directory / file).write_bytes(data)
+                (directory / file).chmod(0o755)
+        native = subprocess.run([f"./{name}", *arguments], cwd=place, env=CLEAN, stdin=subprocess.DEVNULL,
                                 capture_output=True, text=True, timeout=60)
-        (job / name).write_bytes(executable.read_bytes())
-        (job / name).chmod(0o755)
         done = run_guest(f"./{name}", *arguments, options=options)
         assert done.stdout.splitlines() == native.stdout.splitlines(), done.stderr
         assert (done.returncode, done.stderr) == (native.returncode, native.stderr)
