@@ -37,7 +37,9 @@ def _entry(name, inode, kind, cookie):
 
 def _getdents(task, fd, buffer, size, encode):
     node = node_of_descriptor(task, fd)
-    if node is None or node.kind != _S_IFDIR or task.ns.plain_directory(node):
+    if node is None or node.kind != _S_IFDIR:
+        return NATIVE
+    if task.ns.plain_directory(node) and task.fd_link(fd) == node.host:     # else it was copied up and renamed
         return NATIVE
     description = task.getfd(fd)
     try:

@@ -14,6 +14,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from apppot.vfs import abi
 from apppot.vfs.caller import KERNEL
+from apppot.vfs.hostnames import HostNames
 from apppot.vfs.listing import DT_DIR, Listing
 from apppot.vfs.node import DOT, DOTDOT, SLASH, VIA_LINK, Mount, fail
 from apppot.vfs.overlay import merged_attributes
@@ -47,8 +48,7 @@ class Namespace:
         self._root_cache = {}          # raw directory text -> Directory, for virtual root: no permissions
         self._plain_cache = {}         # the same for callers with the host's own ids
         self._other_caches = {}        # (uid, gid, groups) -> the same, for other virtual identities
-        self._layers = {}              # host path of a layer or mount -> guest path ("" for "/")
-        self._host_cache = {}          # host directory -> guest directory
+        self.host_names = HostNames()
         self._attach(Mount(b"/", root))
         self.root = self._mounts[b"/"].node.dir
 
@@ -63,12 +63,7 @@ class Namespace:
         self._mounts_changed()
 
     def _mounts_changed(self):
-        self._layers = {}
-        for mount in self._mounts.values():
-            top = mount.path if mount.path != b"/" else b""
-            for host, below in mount.fs.roots():
-                self._layers.setdefault(host, top + (b"/" + below if below else b""))
-        self._host_cache.clear()
+        self.host_names.set_mounts(self._mounts.values())
         self.flush()
 
     def mount(self, path, fs, soft=False):
@@ -356,37 +351,9 @@ class Namespace:
         self._root_cache[path] = here
         return here
 
-    # From host to guest
-
     def guest_path(self, host):
         """The guest path of a host file, or None: outside all layers and mounts, deleted, or not a file."""
-        head, slash, name = host.rpartition(b"/")
-        above = self._host_cache.get(head)
-        if above is not None and name and host not in self._layers:
-            if name[-10:] == b" (deleted)" and not os.path.lexists(host):
-                return None
-            return above + b"/" + name
-        if not slash or host[0] != 47:
-            return None
-        if host.endswith(b" (deleted)") and not os.path.lexists(host):
-            return None
-        host = host.rstrip(b"/")
-        exact = self._layers.get(host)
-        if exact is not None:
-            return exact or b"/"
-        prefix = head
-        while True:
-            top = self._layers.get(prefix)
-            if top is not None:
-                break
-            if not prefix:
-                return None
-            prefix = prefix.rpartition(b"/")[0]
-        above = top + head[len(prefix):]
-        if len(self._host_cache) > MAX_CACHED:
-            self._host_cache.clear()
-        self._host_cache[head] = above
-        return above + b"/" + name
+        return self.host_names.guest_path(host)
 
     # Opening
 
@@ -668,11 +635,13 @@ class Namespace:
         old.parent.changed()
         new.parent.changed()
         if old.kind == S_IFDIR:
-            for tell in self.moved:
-                tell(old.path, new.path)
+            self._directory_moved(old.path, new.path)
         if exchange and new.kind == S_IFDIR:
-            for tell in self.moved:
-                tell(new.path, old.path)
+            self._directory_moved(new.path, old.path)
+
+    def _directory_moved(self, old, new):
+        for tell in self.moved:
+            tell(old, new)
 
     @staticmethod
     def _soft(node):

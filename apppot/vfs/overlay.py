@@ -489,6 +489,7 @@ class Overlay(OnDisk):
         if self.entries(caller, directory):
             fail(ENOTEMPTY)
         self.raise_directory(above)
+        lowers = directory.lowers
         try:
             self._empty(directory)
             if directory.upper is not None:
@@ -497,6 +498,7 @@ class Overlay(OnDisk):
                 os.rmdir(directory.upper)
         finally:
             self._gone(above, node)
+        self.namespace.host_names.directory_moved(node.path, None, lowers)
 
     def _empty(self, directory):
         """Cut an empty directory off from its lower parts and clear its markers."""
@@ -518,6 +520,7 @@ class Overlay(OnDisk):
         exchange = flags & abi.RENAME_EXCHANGE
         if new.kind == S_IFDIR and not exchange and self.entries(caller, self.directory(caller, new)):
             fail(ENOTEMPTY)
+        lowers = [self.directory(caller, node).lowers if node.kind == S_IFDIR else () for node in (old, new)]
         source, useless = self._detach(caller, old)
         self.raise_directory(there)
         target = there.upper + b"/" + new.name
@@ -541,6 +544,7 @@ class Overlay(OnDisk):
         finally:
             self._gone(here, old)
             self._gone(there, new)
+        self._tell_host_names(old, new, lowers, exchange)
         self._settle(there, new.name, old.kind == S_IFDIR)
         if exchange:
             self._settle(here, old.name, new.kind == S_IFDIR)
@@ -549,6 +553,16 @@ class Overlay(OnDisk):
             self.ownership.renamed(self.log_name(old), self.log_name(new), old.kind == S_IFDIR)
         if S_IFLNK in (old.kind, new.kind) or S_IFDIR in (old.kind, new.kind):
             self.namespace.flush()
+
+    def _tell_host_names(self, old, new, lowers, exchange):
+        names = self.namespace.host_names
+        if exchange:
+            names.directories_exchanged(old.path, new.path, *lowers)
+            return
+        if new.kind == S_IFDIR:
+            names.directory_moved(new.path, None, lowers[1])
+        if old.kind == S_IFDIR:
+            names.directory_moved(old.path, new.path, lowers[0])
 
     def _may_move(self, caller, node):
         """A directory that gets another parent is written to."""

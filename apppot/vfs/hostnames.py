@@ -1,0 +1,86 @@
+"""The way back: from the host's names of open files and current directories to the guest's."""
+
+import os
+
+MAX_CACHED = 20000
+_DELETED = b" (deleted)"                  # what the kernel puts behind the name of a removed file, proc(5)
+
+
+class HostNames:
+    """Host paths of layers and mounts -> guest paths; the longest prefix counts.
+
+    A lower directory that was renamed or removed in the guest still stands where it stood on the host, and tasks may
+    have it open or be in it: `_moved` says where it is now, None when it is gone.
+    """
+
+    def __init__(self):
+        self._layers = {}                  # host path of a layer or mount -> guest path (b"" for "/")
+        self._moved = {}                   # host path of a lower directory -> guest path or None
+        self._cache = {}                   # host directory -> guest directory
+
+    def set_mounts(self, mounts):
+        self._layers = {}
+        for mount in mounts:
+            top = mount.path if mount.path != b"/" else b""
+            for host, below in mount.fs.roots():
+                self._layers.setdefault(host, top + (b"/" + below if below else b""))
+        self._cache.clear()
+
+    def directory_moved(self, old, new, lowers):
+        """The guest's directory `old`, whose lower parts were `lowers`, is now `new`; None: it was removed."""
+        self.directories_exchanged(old, new, lowers, None)
+
+    def directories_exchanged(self, old, new, old_lowers, new_lowers):
+        """Two guest directories changed places; `new_lowers` None: `old` only moved."""
+        for host, path in self._moved.items():
+            if path is not None:
+                if _inside(path, old):
+                    self._moved[host] = new if new is None else new + path[len(old):]
+                elif new_lowers is not None and _inside(path, new):
+                    self._moved[host] = old + path[len(new):]
+        for host in old_lowers:
+            self._moved[host] = new
+        for host in new_lowers or ():
+            self._moved[host] = old
+        self._cache.clear()
+
+    def guest_path(self, host):
+        """The guest path of a host file, or None: outside all layers and mounts, deleted, or not a file."""
+        head, slash, name = host.rpartition(b"/")
+        above = self._cache.get(head)
+        if above is not None and name and host not in self._layers and host not in self._moved:
+            if name[-10:] == _DELETED and not os.path.lexists(host):
+                return None
+            return above + b"/" + name
+        if not slash or host[0] != 47:
+            return None
+        if host.endswith(_DELETED) and not os.path.lexists(host):
+            return None
+        host = host.rstrip(b"/")
+        if host in self._moved:
+            return self._moved[host]
+        exact = self._layers.get(host)
+        if exact is not None:
+            return exact or b"/"
+        top, below = self._top(head)
+        if top is None:
+            return None
+        if len(self._cache) > MAX_CACHED:
+            self._cache.clear()
+        self._cache[head] = top + below
+        return top + below + b"/" + name
+
+    def _top(self, head):
+        """(guest path of the longest known prefix of `head`, what is below it); (None, b"") when there is none."""
+        prefix = head
+        while True:
+            top = self._moved[prefix] if prefix in self._moved else self._layers.get(prefix)
+            if top is not None:
+                return top, head[len(prefix):]
+            if not prefix or prefix in self._moved:
+                return None, b""
+            prefix = prefix.rpartition(b"/")[0]
+
+
+def _inside(path, directory):
+    return path == directory or path.startswith(directory + b"/")
