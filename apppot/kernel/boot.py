@@ -138,7 +138,7 @@ def _first_task(machine, running, user, host_creds, config):
         raise AppPotError(f"--workdir {os.fsdecode(workdir)}: {error.strerror} in the machine") from None
     task.fs = FsState(b"/", node.path, fs.umask)
     task.fs.users = 1
-    return task, _find_program(task, words, environment.path(config))
+    return task, _find_program(task, words, environment.path(machine, config))
 
 
 def _is_command(task, path):

@@ -18,9 +18,9 @@ _LEFT_OUT_STARTS = (b"APPPOT_", b"BASH_FUNC_", b"SUDO_")
 _OF_USERS = (b"HOME", b"USER", b"LOGNAME")
 
 
-def path(config):
-    """Where programs are looked for: the image's PATH, else the usual one."""
-    return (config.env.get(b"PATH") if config is not None else None) or PATH
+def path(machine, config):
+    """Where the first program is looked for: the PATH of --env, else the image's, else the usual one."""
+    return machine.env.get(b"PATH") or (config.env.get(b"PATH") if config is not None else None) or PATH
 
 
 def make(machine, user, config=None, host_environment=None):

@@ -5,6 +5,7 @@ import sys
 from errno import EBADF
 
 from apppot.kernel import loading
+from apppot.platform import libc
 
 
 class MountEntry:
@@ -122,6 +123,10 @@ class RunningMachine:
     def scratch_path(self, kind):
         self._serial += 1
         return b"%s/%s%d" % (self.run_dir, kind, self._serial)
+
+    def being_written(self, host):
+        """Whether the program `host` is open for writing, so that its exec is ETXTBSY. Asks Linux 6.14 and later."""
+        return libc.being_written(host)
 
     def copy_of_descriptor(self, task, fd):
         """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file."""

@@ -5,6 +5,7 @@ the calls do. Errors are OSError with the call's name.
 """
 
 import ctypes
+import errno
 import os
 
 _libc = ctypes.PyDLL(None, use_errno=True)
@@ -12,6 +13,10 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
+
+SYS_EXECVEAT = 322
+AT_FDCWD, AT_EXECVE_CHECK = -100, 0x10000
+_words = (ctypes.c_char_p * 2)(b"", None)  # an argv of one word; its end is an empty environment
 
 SYS_PIDFD_OPEN = 434
 SYS_PIDFD_GETFD = 438
@@ -45,6 +50,16 @@ def pidfd_open(pid):
 def pidfd_getfd(pidfd, fd):
     """A duplicate of descriptor `fd` of the process behind `pidfd` (Linux 5.6)."""
     return syscall("pidfd_getfd", SYS_PIDFD_GETFD, pidfd, fd, 0)
+
+
+def being_written(path):
+    """Whether exec of `path` would fail with ETXTBSY; False where the kernel can't tell (before Linux 6.14)."""
+    try:
+        syscall("execveat", SYS_EXECVEAT, AT_FDCWD, path, ctypes.addressof(_words), ctypes.addressof(_words) + 8,
+                AT_EXECVE_CHECK)
+    except OSError as error:
+        return error.errno == errno.ETXTBSY
+    return False
 
 
 def drop_capabilities():

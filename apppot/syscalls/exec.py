@@ -29,7 +29,17 @@ def execveat(task, dirfd: Fd, path: Path, argv: Ptr, envp: Ptr, flags: Int):
         if node.kind == 0o120000:
             raise OSError(ELOOP, os.strerror(ELOOP))
         name = path if start is None or dirfd == _AT_FDCWD else b"/dev/fd/%d/%s" % (dirfd, path)
-    return _exec(task, node, name, argv, envp, 1)
+    answer = _exec(task, node, name, argv, envp, 1)
+    if name is not path and task.program.prefix is not None and _closes(task, dirfd):
+        raise OSError(ENOENT, os.strerror(ENOENT))         # the interpreter could not open the script
+    return answer
+
+
+def _closes(task, fd):
+    """Whether exec closes the descriptor, from the octal flags in /proc/PID/fdinfo (proc(5))."""
+    with open(b"/proc/%d/fdinfo/%d" % (task.tid, fd), "rb") as file:
+        flags = next(line for line in file if line.startswith(b"flags:"))
+    return bool(int(flags.split()[1], 8) & os.O_CLOEXEC)
 
 
 def _of_descriptor(task, fd):

@@ -5,13 +5,15 @@ All of it happens before the old program is gone, so whatever is wrong is the er
 
 import os
 import stat
-from errno import EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC
+import time
+from errno import EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ETXTBSY
 
 from apppot.syscalls import elf
 
 _SCRIPT_LINE = 256                 # BINPRM_BUF_SIZE, <linux/binfmts.h>
 _MAX_REWRITES = 5                  # exec_binprm() in fs/exec.c
 _X_OK = 1
+_SETTLED = 60                      # seconds after which nobody is expected to be still writing a program
 
 _parsed = {}                       # (host path, dev, ino, mtime, size) -> Elf or script line
 _PARSED_LIMIT = 512
@@ -54,13 +56,18 @@ def _executable(task, node):
     if node.mount is not None:         # a file without a name was opened already
         task.ns.access(task.caller, node, _X_OK)
     try:
-        return _read(task.ns.content(node))
+        host = task.ns.content(node)
+        content, changed = _read(host)
+        if changed > time.time() - _SETTLED and task.machine.being_written(host):
+            raise OSError(ETXTBSY, os.strerror(ETXTBSY))
+        return content
     except elf.WrongMachine as error:
         task.machine.warn_once(node.path, f"{os.fsdecode(node.path)}: {error.kind} can't be run here")
         raise
 
 
 def _read(host):
+    """(content, when the file was changed)."""
     status = os.stat(host)
     key = (host, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     content = _parsed.get(key)
@@ -74,7 +81,7 @@ def _read(host):
         if len(_parsed) >= _PARSED_LIMIT:
             _parsed.clear()
         _parsed[key] = content
-    return content
+    return content, status.st_ctime
 
 
 def _script(start):

@@ -56,6 +56,9 @@ class FakeMachine:
         self.socket_names = {}
         self.creds = {}
 
+    def being_written(self, host):
+        return False
+
     def has_process(self, tgid):
         return tgid in self.tasks.values()
 

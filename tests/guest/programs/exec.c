@@ -45,7 +45,7 @@ static void errors(void) {
     E(execveat(dir, "bin/sh", argv, environ, AT_SYMLINK_NOFOLLOW)); E(execveat(dir, "", argv, environ, 0)); E(execveat(dir, "", argv, environ, AT_EMPTY_PATH)); E(execveat(dir, "bin/true", argv, environ, 1));
     E(fexecve(fd, argv, environ)); E(execv("todirectory/", argv)); E(execvp("nowhere-in-path", argv)); E(posix_spawn(&(pid_t){0}, "/nowhere", 0, 0, argv, environ));
     pid_t pid; int code = posix_spawn(&pid, "/nowhere", 0, 0, argv, environ); printf("posix_spawn: %s\n", strerrorname_np(code));
-    int writer = open("busy", O_WRONLY); E(execv("busy", argv)); close(writer); fflush(stdout);
+    int writer = open("busy", O_WRONLY); fflush(stdout); pid = fork(); if (!pid) { E(execv("busy", argv)); exit(0); } wait_for(pid); close(writer);
     pid = vfork(); if (!pid) { execv("/nowhere", argv); _exit(errno == ENOENT ? 5 : 6); } printf("vfork: %d\n", wait_for(pid));
 }
 
