@@ -49,7 +49,8 @@ class Machine:
         "trees",        # list of (guest directory, function from Ownership to a Filesystem): more trees to show
         "cow",          # host directory that keeps the copy-on-write layer; None: thrown away after the run
         "discard",      # True: the caller asked to throw it away, so don't tell how to keep it
-        "changes",      # archives of changes to merge at start
+        "changes",      # archives of changes to merge at start, host paths, most recent last
+        "force",        # True: also those made against another base
         "mem",          # limits: bytes,
         "cpus",         #   processors,
         "timeout",      #   seconds; None is no limit
@@ -81,6 +82,7 @@ class Machine:
         self.cow = None
         self.discard = False
         self.changes = []
+        self.force = False
         self.mem = None
         self.cpus = None
         self.timeout = None

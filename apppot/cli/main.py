@@ -10,6 +10,7 @@ PROGRAM = "apppot"
 # name → (module, one line of help); each module has main(argv) → exit status
 COMMANDS = {
     "start": ("apppot.cli.start", "run a program in a machine; the same as apppot-start"),
+    "snap": ("apppot.cli.snap", "keep what a machine changed, or merge such changes; the same as apppot-snap"),
     "doctor": ("apppot.cli.doctor", "tell whether this host can run machines, and what to do if not"),
 }
 OPTIONS = [

@@ -22,7 +22,9 @@ IMAGE = [
            help="Keep what the run changes in DIR and start from what is there. Without it, changes are thrown away."),
     Option("--discard", help="Throw the changes away at the end, without telling how to keep them."),
     Option("--changes", "--merge", metavar="FILE", convert=values.path, repeat=True,
-           help="Merge an archive of changes; not supported in this version: the run is refused."),
+           help="Put the changes in FILE (apppot-snap changes) over the image; repeatable, most recent last. A COW that "
+                "is kept gets them once, for good. ./apppot-changes.tar.gz is found by itself."),
+    Option("--force", help="Take changes that were made against another base, too."),
 ]
 INSIDE = [
     Option("--bind", metavar="HOST[:GUEST[:ro]]", convert=values.bind, repeat=True,
@@ -90,9 +92,17 @@ def warnings_of(given, cwd):
     ignored = list(dict.fromkeys(name for name in given if name in old))
     if ignored:
         yield f"{', '.join(ignored)} ignored: AppPot starts no kernel of its own any more; leave it out"
-    if os.path.exists(os.path.join(cwd, CHANGES_FILE)):
-        yield (f"{os.fsdecode(CHANGES_FILE)} in the current directory is not merged: this version can't merge "
-               "changes; unpack it into the COW's image if you need it")
+
+
+def archives(given, cwd):
+    """(host paths of the archives of changes to put in, whether one was found in the current directory by itself)."""
+    paths = [os.path.join(cwd, archive) for archive in given]
+    for archive, path in zip(given, paths):
+        if not os.path.exists(path):
+            raise AppPotError(f"--changes {os.fsdecode(archive)}: no such file; name an existing archive of changes")
+    found = os.path.join(cwd, CHANGES_FILE)
+    alone = os.path.isfile(found) and not any(os.path.samefile(found, path) for path in paths)
+    return [found] * alone + paths, alone
 
 
 def machine_from(chosen, command, environ, cwd):
@@ -101,11 +111,7 @@ def machine_from(chosen, command, environ, cwd):
         raise UsageError("--quiet and --verbose exclude each other")
     if chosen["root"] and chosen["user"] not in (None, "root"):
         raise UsageError(f"--root and --user {chosen['user']} exclude each other")
-    for archive in chosen["changes"]:
-        if not os.path.exists(os.path.join(cwd, archive)):
-            raise AppPotError(f"--changes {os.fsdecode(archive)}: no such file; name an existing archive of changes")
-        raise UsageError(f"--changes {os.fsdecode(archive)}: merging changes is not supported in this version; "
-                         "leave the option out")
+    changes, _ = archives(chosen["changes"], cwd)
 
     image, cow = imagefile.choose(chosen["image"], environ, cwd)
     source, below = "--image", None
@@ -122,6 +128,7 @@ def machine_from(chosen, command, environ, cwd):
 
     return Machine(
         image=image, below=below, lowers=[image], cow=cow, discard=chosen["discard"],
+        changes=changes, force=chosen["force"],
         mem=memory(chosen["mem"], environ), cpus=chosen["cpus"], timeout=chosen["timeout"],
         name=chosen["id"], binds=[existing_bind(*bind) for bind in chosen["bind"]],
         root=chosen["root"] or chosen["user"] == "root",
@@ -194,6 +201,8 @@ def start(argv):
     if not machine.quiet:
         for line in warnings_of(given, cwd):
             report.say(PROGRAM, line)
+        if archives(chosen["changes"], cwd)[1]:
+            report.say(PROGRAM, f"{os.fsdecode(CHANGES_FILE)} in the current directory is put over the image")
     return run(machine)
 
 

@@ -57,6 +57,9 @@ class Cow:
         lock = os.open(path + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _take(lock, name)
+            if b"merging" in found or b"merging.new" in found:
+                from apppot.image import graft
+                graft.recover(path)
             data = _read(path, name) if b"cow.json" in found else {"format": FORMAT, "version": VERSION,
                                                                    "mountpoints": []}
             self = cls(path, lock, data)
@@ -68,9 +71,6 @@ class Cow:
                                       "make this one writable")
             for leftover in os.listdir(self.work):
                 remove_tree(self.work + b"/" + leftover)
-            if b"merging" in found or b"merging.new" in found:
-                from apppot.image import graft
-                graft.recover(path)
             if b"cow.json" not in found:
                 self.save()
             return self
@@ -99,6 +99,17 @@ class Cow:
             json.dump(self.data, file, indent=1)
             file.write("\n")
         os.rename(new, self.path + b"/cow.json")
+
+    def reload(self):
+        """Read cow.json, which graft.py has written to."""
+        self.data = _read(self.path, os.fsdecode(self.path))
+
+    def note_image(self, image):
+        """Remember the image (bytes) that it is started with: `apppot-snap` needs it too."""
+        name = os.fsdecode(image)
+        if self.data.get("image") != name:
+            self.data["image"] = name
+            self.save()
 
     @property
     def mountpoints(self):

@@ -4,11 +4,13 @@ The merge was made beside the upper layer, in `merging.new`:
 
     tree/           what the merge changes, as a layer with OCI whiteouts over the upper layer
     ownership.log   a `set` or `delete` line for each of its files (see vfs/ownership.py)
+    merged          JSON: what becomes an entry of `merged` in cow.json
 
 Renaming it to `merging` decides: what is not renamed is thrown away at the next start, what is renamed is carried out
 to its end, now or at the next start. Each step below may be repeated: a thing is done when it is gone from `tree`.
 """
 
+import json
 import os
 from stat import S_ISDIR
 
@@ -44,6 +46,7 @@ def recover(cow_path):
     place = cow_path + DECIDED
     if os.path.isdir(place + b"/tree"):
         _Graft(cow_path).run(place)
+        _note(cow_path, place + b"/merged")
     if os.path.lexists(place):
         remove_tree(place)
 
@@ -150,6 +153,22 @@ def _xattrs(path):
 
 def _mark(path):
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _note(cow_path, path):
+    text = _read(path)
+    if not text:
+        return
+    with open(cow_path + b"/cow.json", "rb") as file:
+        data = json.load(file)
+    entry = json.loads(text)
+    merged = data.setdefault("merged", [])
+    if entry not in merged:
+        merged.append(entry)
+        with open(cow_path + b"/cow.json.new", "w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1)
+            file.write("\n")
+        os.rename(cow_path + b"/cow.json.new", cow_path + b"/cow.json")
 
 
 def _cut_torn_line(fd):

@@ -9,7 +9,7 @@ from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
 from apppot.image.cow import Cow
 from apppot.image.opening import open_image
 from apppot.image.progress import SILENT
-from apppot.kernel import environment, identity, limits, wall
+from apppot.kernel import changes, environment, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.rundir import RunDirectory, temporary
 from apppot.kernel.running import RunningMachine
@@ -43,12 +43,15 @@ def run(machine):
             cow = stack.enter_context(closing(Cow.open(place.path + b"/cow")))
         if machine.image == b"/":
             _hide_host_temporaries(cow)
+        cow.note_image(machine.image)
         ownership = Ownership(cow.upper, cow.ownership_log)
         stack.callback(ownership.close)
-        root = Overlay(machine.lowers[:-1] + image.layers, cow.upper, cow.work, ownership)
+        layers = changes.put_in(machine, cow, image, ownership)
+        root = Overlay(layers + machine.lowers[:-1] + image.layers, cow.upper, cow.work, ownership)
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
         window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
         running = RunningMachine(machine, run_dir.path, ns, window, ownership)
+        running.tell_snapshots(cow, image, layers)
         return _run(machine, running, attendant, image.config)
 
 
@@ -57,7 +60,7 @@ def _run(machine, running, attendant, config):
     _mount(machine, running)
     uid, gid, groups = identity.host_user()
     identity.set_up(ns, uid, gid)
-    running.sudo_file = identity.mount_sudo(ns, running.run_dir)
+    running.sudo_file, running.snap_file = identity.mount_programs(ns, running.run_dir)
     user = identity.start_user(ns, machine, uid, config)
     task, words = _first_task(machine, running, user, Credentials(uid, gid, groups), config)
     return _supervise(machine, running, attendant, task, words, environment.make(machine, user, config))

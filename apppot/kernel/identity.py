@@ -12,8 +12,9 @@ from apppot.vfs.hostfs import HostFS
 
 NAME = b"user"
 HOME = b"/home/user"
-_SUDO_PLACES = (b"/usr/bin", b"/bin", b"/usr/local/bin")
-_SUDO_TEXT = b"#!/bin/sh\n# AppPot plays sudo itself when this file is executed.\nexit 1\n"
+_PLACES = (b"/usr/bin", b"/bin", b"/usr/local/bin")
+_PROGRAM_TEXT = b"#!/bin/sh\n# AppPot plays %s itself when this file is executed.\nexit 1\n"
+SNAP = b"/usr/bin/apppot-snap"
 _SHELLS = (b"/bin/bash", b"/bin/sh", b"/bin/busybox")
 
 
@@ -62,15 +63,20 @@ def _image_user(ns, text):
     return user
 
 
-def mount_sudo(ns, run_dir):
-    """Put a sudo where shells look for it; the host path that stands for it."""
-    path = run_dir + b"/sudo"
+def mount_programs(ns, run_dir):
+    """Put sudo and apppot-snap where shells look for them; the host paths that stand for them."""
+    ns.make_mountpoint(SNAP.rpartition(b"/")[0])
+    return _mount_program(ns, run_dir, b"sudo"), _mount_program(ns, run_dir, b"apppot-snap")
+
+
+def _mount_program(ns, run_dir, name):
+    path = run_dir + b"/" + name
     with open(path, "wb") as file:
-        file.write(_SUDO_TEXT)
+        file.write(_PROGRAM_TEXT % name)
     os.chmod(path, 0o755)
-    for directory in _SUDO_PLACES:
+    for directory in _PLACES:
         if exists(ns, directory):
-            node = ns.resolve(KERNEL, directory + b"/sudo", None, False)
+            node = ns.resolve(KERNEL, directory + b"/" + name, None, False)
             ns.mount(node.path, HostFS(path, readonly=True), soft=True)
             break
     return path

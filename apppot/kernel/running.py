@@ -4,7 +4,7 @@ import os
 import sys
 from errno import EBADF
 
-from apppot.kernel import loading
+from apppot.kernel import identity, loading
 from apppot.platform import libc
 
 
@@ -32,7 +32,8 @@ class RunningMachine:
         self.hostname = os.fsencode(machine.hostname) if machine.hostname else None
         self.domainname = None
         self.stub = loading.stub_path()
-        self.sudo_file = None
+        self.sudo_file = self.snap_file = None
+        self._of_snapshots = None
         self.procfs = None
         self.tasks, self.groups = {}, {}
         self.stopped_tasks = set()
@@ -47,6 +48,23 @@ class RunningMachine:
     def has_records(self):
         """Whether any file's owner or mode is recorded rather than the host's own."""
         return bool(self.ownership.records)
+
+    # -- what apppot-snap needs
+
+    def tell_snapshots(self, cow, image, layers):
+        """What `snapshots` is made of: the Cow, the opened image, the layers of changes over it."""
+        self._of_snapshots = cow, image, layers
+
+    @property
+    def snapshots(self):
+        """The snap.snapshots.Snapshots of this machine, new each time; few runs need it."""
+        from apppot.snap.snapshots import Snapshots
+        cow, image, layers = self._of_snapshots
+        return Snapshots(cow, image, self.ownership, layers)
+
+    def set_up_user(self):
+        """The invoking user's entries in the guest's passwd and group, and a home."""
+        identity.set_up(self.ns, self.ownership.uid, self.ownership.gid)
 
     # -- messages
 

@@ -16,13 +16,14 @@ from apppot.kernel.answers import Answers
 from apppot.kernel.execs import Execs
 from apppot.kernel.jobcontrol import STOP_SIGNALS, JobControl
 from apppot.kernel.newtasks import NewTasks
+from apppot.kernel.workers import Workers
 from apppot.platform import ptrace
 from apppot.platform.affinity import Affinity
 from apppot.platform.memory import Memory
 from apppot.platform.ptrace import TaskGone, Tracer
 from apppot.platform.registers import ARGUMENTS, ORIG_RAX
 from apppot.syscalls import dispatch
-from apppot.syscalls.answer import NATIVE, Run, RunHere
+from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
 
 _SECCOMP_STATUS = ptrace.EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
 _EXIT_STOP = signal.SIGTRAP | 0x80          # PTRACE_O_TRACESYSGOOD
@@ -47,6 +48,7 @@ class Supervisor:
         self.answers = Answers(running, self.tracer, tracing)
         self.new_tasks = NewTasks(running, self.tracer, self.affinity, self._on_stop)
         self.execs = Execs(running, self.tracer, self.answers, filters, rules, tracing)
+        self.workers = Workers(self.affinity)
         self.job_control = None
         self.main = None                    # tgid of the first process
         self.status = None                  # its wait status
@@ -120,6 +122,7 @@ class Supervisor:
             _kill(tgid)
         for tid in self.new_tasks.early:
             _kill(tid)
+        self.workers.end_all()
 
     # -- stops
 
@@ -152,6 +155,9 @@ class Supervisor:
                 self._on_start(task)
 
     def _on_exit(self, tid, task, status):
+        if task is None and tid in self.workers:
+            self._work_done(tid, status)
+            return
         self.new_tasks.early.pop(tid, None)
         if task is not None:
             self._forget(task)
@@ -169,6 +175,7 @@ class Supervisor:
         task.fs.users -= 1
         self.running.stopped_tasks.discard(task.tid)
         self.answers.release(task)
+        self.workers.forget(task)
         if not group.tasks:
             group.close()
             self.groups.pop(group.tgid, None)
@@ -228,6 +235,28 @@ class Supervisor:
             raise
         except Exception as error:
             answer = -self._bug(number, error)
+        if answer.__class__ is Later:
+            self.workers.start(task, number, answer)
+        else:
+            self._give(task, number, answer)
+
+    def _work_done(self, pid, status):
+        """What a task's call waited for is done; its registers are in use by others meanwhile."""
+        task, number, finish = self.workers.ended(pid, status)
+        if self.tasks.get(task.tid) is not task or self.status is not None:
+            return
+        try:
+            answer = finish()
+        except OSError as error:
+            answer = -(error.errno or ENOSYS)
+        except Exception as error:
+            answer = -self._bug(number, error)
+        self.tracer.get(task.tid)
+        task.memory.tid = task.tid
+        self._give(task, number, answer)
+
+    def _give(self, task, number, answer):
+        regs = self.regs
         if task.program is not None and answer.__class__ is Run:
             answer = self.execs.answer(task, answer)
         if self.tracing is not None:

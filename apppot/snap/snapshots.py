@@ -151,24 +151,37 @@ class Snapshots:
 
     # -- merge
 
-    def stage(self, path, force=False):
-        """First half of a merge: unpack the archive beside the upper layer, and check it. A Merge."""
+    def stage(self, path, force=False, shown=None):
+        """First half of a merge: unpack the archive beside the upper layer, and check it. A Merge.
+
+        shown: the file's name for messages.
+        """
         place = graft.begin(self.cow.path)
         try:
-            merge = unpack(path, self.present(), place, self.uid, self.gid, self.protected(), self._check, force)
+            merge = unpack(path, self.present(), place, self.uid, self.gid, self.protected(), self._check, force,
+                           shown)
         except BaseException:
             graft.abandon(self.cow.path)
             raise
+        with open(place + b"/merged", "w", encoding="utf-8") as file:
+            json.dump({"archive": merge.archive, "diff": merge.diff}, file)
         for note in merge.notes:
             self.warn(note)
         return merge
 
-    def commit(self, merge):
+    def commit(self):
         """Second half: put it into the upper layer. Whoever has looked at the upper layer must look again."""
-        self.cow.data.setdefault("merged", []).append({"archive": merge.archive, "diff": merge.diff})
         graft.commit(self.cow.path)
-        self.cow.save()
+        self.cow.reload()
         self.ownership.reload()
+
+    def place(self):
+        """Where `stage` put what it unpacked."""
+        return self.cow.path + graft.NEW
+
+    def abandon(self):
+        """Forget what was staged."""
+        graft.abandon(self.cow.path)
 
     def has_merged(self, digest):
         return any(merged.get("archive") == digest for merged in self.cow.data.get("merged", ()))
@@ -201,16 +214,16 @@ class Merge:
         self.entries, self.notes = 0, []
 
 
-def unpack(path, lowers, place, uid, gid, protected=(), check=lambda base: None, force=False):
+def unpack(path, lowers, place, uid, gid, protected=(), check=lambda base: None, force=False, shown=None):
     """Unpack an archive of changes over `lowers` into the empty directory `place`; a Merge.
 
     check: function (name of a base) → None, or the name of the base that there is instead.
     """
-    name = os.fsdecode(path)
+    name = shown or os.fsdecode(path)
     merge = Merge()
-    merge.archive = file_digest(path)
+    merge.archive = file_digest(path, name)
     staging = None
-    with open_regular(path) as file, tarstream.damage(name):
+    with open_regular(path, name) as file, tarstream.damage(name):
         stream = _Hashing(compression.reader(file, name))
         for tar, member in tarstream.members(stream):
             if staging is None:
@@ -254,8 +267,8 @@ def _about(tar, member, name):
     return about
 
 
-def open_regular(path):
-    name = os.fsdecode(path)
+def open_regular(path, name=None):
+    name = name or os.fsdecode(path)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -266,8 +279,8 @@ def open_regular(path):
     return open(fd, "rb")
 
 
-def file_digest(path):
-    with open_regular(path) as file:
+def file_digest(path, name=None):
+    with open_regular(path, name) as file:
         return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
 
 

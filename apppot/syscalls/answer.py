@@ -1,6 +1,6 @@
 """What a handler answers, when it is not the result itself.
 
-A handler returns an `int` (the supervisor did the call), `NATIVE`, a `Run` or a `RunHere`, or raises `OSError`.
+A handler returns an `int` (the supervisor did the call), `NATIVE`, a `Run`, a `RunHere` or a `Later`, or raises `OSError`.
 """
 
 
@@ -50,6 +50,21 @@ class RunHere(Run):
         self.args = args
         self.after = after
         self.number = number
+
+
+class Later:
+    """The task stays stopped in its call until a process beside the supervisor has done what takes long.
+
+    `work() -> exit status` runs in that process, a fork of the supervisor, and may write to descriptors that were made
+    for it before. It is killed when the task or the machine ends. `finish(exit status)` then runs in the supervisor and
+    gives the answer to the call, as a handler does; the status is -N when signal N ended the process.
+    """
+
+    __slots__ = ("work", "finish")
+
+    def __init__(self, work, finish):
+        self.work = work
+        self.finish = finish
 
 
 class Vector(list):

@@ -3,7 +3,7 @@
 import os
 from errno import E2BIG, EINVAL, ELOOP, ENOENT
 
-from apppot.syscalls import programs, sudo
+from apppot.syscalls import programs, snap, sudo
 from apppot.syscalls.answer import Run, Vector
 from apppot.syscalls.decode import Fd, Int, Path, Ptr
 from apppot.vfs.node import Node
@@ -57,6 +57,8 @@ def _exec(task, node, name, argv, envp, index):
     """Answer for the call whose path is argument `index`; argv and envp are the two after it."""
     if sudo.is_sudo(task, node):
         return _sudo(task, argv, envp, index)
+    if snap.is_snap(task, node):
+        return _snap(task, argv, index)
     program = programs.find(task, node, name)
     args = {index: task.machine.stub}
     if program.prefix is not None:
@@ -77,6 +79,19 @@ def _sudo(task, argv, envp, index):
         args[4] = 0
     task.program = program
     return Run(args)
+
+
+def _snap(task, argv, index):
+    """apppot-snap is played here as well."""
+    args = {index: task.machine.stub}
+    if index:
+        args[4] = 0
+
+    def end(text, status, fd=2):
+        task.program = snap.program(text, status, fd)
+        return Run(args)
+
+    return snap.answer(task, [task.read_string(address) for address in read_vector(task, argv)], end)
 
 
 def read_vector(task, address):

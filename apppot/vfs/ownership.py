@@ -186,6 +186,11 @@ class Ownership:
         if torn:
             self.compact()
 
+    def name_of(self, st):
+        """A name of a recorded file in the COW, or None."""
+        key = st.st_dev, st.st_ino
+        return next((name for name, other in self.names.items() if other == key), None)
+
     def reload(self):
         """The log was written to by somebody else: forget what it said, read it anew."""
         for key in self.names.values():

@@ -116,7 +116,7 @@ def test_a_bind_whose_host_side_is_missing(command, tmp_path):
 def test_changes_are_refused_not_forgotten(command, tmp_path):
     refused(command("start", "--changes", "gone.tar.gz", "true"), 125, "gone.tar.gz", "no such file")
     (tmp_path / "there.tar.gz").touch()
-    refused(command("start", "--merge", "there.tar.gz", "true"), 2, "there.tar.gz", "not supported")
+    refused(command("start", "--merge", "there.tar.gz", "true"), 125, "there.tar.gz", "damaged")
 
 
 def test_a_trace_file_that_cannot_be_written(command, tmp_path):
@@ -133,7 +133,7 @@ def test_a_current_directory_that_is_gone(command, tmp_path):
 
 
 def test_commands_of_apppot(command):
-    refused(command("main"), 2, "apppot: ", "start, doctor")
+    refused(command("main"), 2, "apppot: ", "start, snap, doctor")
     refused(command("main", "stat"), 2, "'stat'", "did you mean start?", "start, doctor")
     refused(command("main", "--hepl"), 2, "--help")
     refused(command("main", "doctor", "--jsno"), 2, "apppot doctor: ", "--json")
@@ -158,3 +158,18 @@ def test_version_and_help(command, name):
     for option in ("--help", "-h"):
         done = command(name, option)
         assert done.returncode == 0 and done.stdout.startswith("Usage: ") and done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments, status, parts", [
+    ([], 2, ["which command"]),
+    (["chagnes"], 2, ["'chagnes'", "changes"]),
+    (["--frob", "changes"], 2, ["--frob"]),
+    (["changes"], 2, ["--cow"]),
+    (["--cow"], 2, ["--cow needs a value"]),
+    (["base", "x"], 2, ["unexpected argument x"]),
+    (["--cow", "gone", "changes"], 125, ["gone", "no such directory"]),
+    (["--cow", ".", "changes"], 125, ["no cow.json"]),
+    (["--cow", "gone", "merge"], 125, ["apppot.*.changes.tar.gz"]),
+])
+def test_snap(command, arguments, status, parts):
+    refused(command("snap", *arguments), status, "apppot-snap: ", *parts)

@@ -37,6 +37,12 @@ def test_the_man_page_of_apppot_start_has_the_options_of_help(command):
     assert of_man_page("apppot-start.1") == shown
 
 
+def test_the_man_page_of_apppot_snap_has_the_options_of_help(command):
+    shown = [", ".join(sorted(head.split(", "), key=lambda name: name.startswith("--")))
+             for head in of_help(command("snap", "--help").stdout)]
+    assert of_man_page("apppot-snap.1") == shown
+
+
 def test_the_man_page_of_apppot_has_the_commands_and_options_of_help():
     page = (ROOT / "docs" / "man" / "apppot.1").read_text()
     for name in main.COMMANDS:

@@ -102,9 +102,16 @@ def test_old_options_are_accepted_with_one_line(machine, tmp_path):
     assert len(lines) == 1 and lines[0].startswith("-X, --slirp, --linux, --extra ignored: ")
 
 
-def test_a_changes_archive_in_the_current_directory_is_told_about(tmp_path):
-    (tmp_path / "apppot-changes.tar.gz").touch()
-    assert "apppot-changes.tar.gz" in next(start.warnings_of([], bytes(tmp_path)))
+def test_archives_of_changes(machine, tmp_path):
+    for name in ("one", "two", "apppot-changes.tar.gz"):
+        (tmp_path / name).touch()
+    here = bytes(tmp_path)
+    found = here + b"/apppot-changes.tar.gz"
+    assert machine("--changes one --merge two").changes == [found, here + b"/one", here + b"/two"]
+    assert machine().changes == [found]
+    assert machine("--changes one --changes ./apppot-changes.tar.gz").changes == [here + b"/one",
+                                                                                  here + b"/./apppot-changes.tar.gz"]
+    assert machine("--force").force
 
 
 def test_what_runs_is_the_first_that_exists():

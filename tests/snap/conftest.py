@@ -42,7 +42,8 @@ class Machine(World):
         return path
 
     def merge(self, archive, force=False):
-        self.snapshots.commit(self.snapshots.stage(os.fsencode(archive), force))
+        self.snapshots.stage(os.fsencode(archive), force)
+        self.snapshots.commit()
         self.reopen()
 
     def root_do(self, name, path, *args):

@@ -1,0 +1,57 @@
+"""Processes beside the supervisor that do what takes long, while the task that asked for it waits in its call.
+
+A worker is a fork of the supervisor: it sees the machine as it was at that moment. It ends with the supervisor, with the
+machine and with its task, at any moment, so what it makes must be of use as a whole only.
+"""
+
+import os
+import signal
+import sys
+
+from apppot.platform import libc
+
+
+class Workers:
+    """pid → (task, number of its call, Later) of those at work."""
+
+    def __init__(self, affinity):
+        self.affinity = affinity
+        self._work = {}
+
+    def __contains__(self, pid):
+        return pid in self._work
+
+    def start(self, task, number, later):
+        self.affinity.release()
+        supervisor = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            status = 125
+            try:
+                libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() != supervisor:
+                    os._exit(125)
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
+                status = later.work()
+            except KeyboardInterrupt:
+                status = 130
+            except BaseException as error:
+                sys.stderr.write(f"apppot-start: internal error in a worker: {type(error).__name__}: {error}\n")
+            finally:
+                os._exit(status)
+        self._work[pid] = task, number, later
+
+    def ended(self, pid, status):
+        """(task, number, function that gives the answer) of a worker that has ended."""
+        task, number, later = self._work.pop(pid)
+        return task, number, lambda: later.finish(os.waitstatus_to_exitcode(status))
+
+    def forget(self, task):
+        """The task has ended: so does what was done for it."""
+        for pid, (other, _, _) in self._work.items():
+            if other is task:
+                os.kill(pid, signal.SIGKILL)
+
+    def end_all(self):
+        for pid in self._work:
+            os.kill(pid, signal.SIGKILL)
