@@ -83,7 +83,7 @@ class LazyTree(Layer):
             self.host = os.path.realpath(self.place) + b"/tree"
             top = self._index("top")
             if top is None:
-                top = {_TOP: _entry(self.reader.root)}
+                top = {_TOP: entry_of(self.reader.root)}
                 self._write_index("top", top)
             self.top = top[_TOP]
             if self._filled < 0:
@@ -194,7 +194,7 @@ class LazyTree(Layer):
         number = entry[NUMBER]
         if number in self._whole:
             return
-        if not self.is_filled(number):
+        if not self.is_filled(number) or entry[BLOCKS] and not os.lstat(host).st_blocks:   # a host that crashed lost it
             self._telling(self._fill, host, entry)
         self._whole.add(number)
 
@@ -250,7 +250,7 @@ class LazyTree(Layer):
         try:
             for name, inode in listed:
                 self._make(fd, name, inode)
-                made[name] = _entry(inode)
+                made[name] = entry_of(inode)
             os.utime(fd, ns=(entry[MTIME], entry[MTIME]))
         finally:
             os.close(fd)
@@ -317,6 +317,11 @@ class LazyTree(Layer):
         self._whole.discard(number)
         os.pwrite(self._filled, b"\0", number)
 
+    def make_again(self, host, entry):
+        """Make a directory's entries again, as far as they are missing."""
+        entry = entry or (self.top if host == self.host else self.entry(*_split(host)))
+        self._entries[host] = self._make_entries(host, entry, "%x" % entry[REF])
+
     def looked_into(self, entry):
         """The {name: entry} of a directory's entry, if they were made; else None."""
         return self._index("%x" % entry[REF])
@@ -327,7 +332,7 @@ def _split(host):
     return directory, name
 
 
-def _entry(inode):
+def entry_of(inode):
     device = inode.rdev if S_IFMT(inode.mode) in (S_IFCHR, S_IFBLK) else 0
     return (inode.ref, inode.number, inode.mode, inode.uid, inode.gid, device, inode.nlink, inode.blocks,
             inode.mtime_ns)
