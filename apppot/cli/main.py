@@ -11,6 +11,7 @@ PROGRAM = "apppot"
 COMMANDS = {
     "start": ("apppot.cli.start", "run a program in a machine; the same as apppot-start"),
     "snap": ("apppot.cli.snap", "keep what a machine changed, or merge such changes; the same as apppot-snap"),
+    "image": ("apppot.cli.image", "make, look at and keep images"),
     "doctor": ("apppot.cli.doctor", "tell whether this host can run machines, and what to do if not"),
 }
 OPTIONS = [

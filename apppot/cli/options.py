@@ -56,11 +56,15 @@ class Option:
         return [] if self.repeat else None
 
 
-def parse(options, argv):
-    """Return (values by key, given option names in order, the words after the options)."""
+def parse(options, argv, mixed=False):
+    """Return (values by key, given option names in order, the words after the options).
+
+    mixed: options may also stand behind and between the words, up to a `--`.
+    """
     by_name = {name: option for option in options for name in option.names}
     values = {option.key: option.default() for option in options}
     given = []
+    words = []
     at = 0
     while at < len(argv):
         word = argv[at]
@@ -68,7 +72,11 @@ def parse(options, argv):
             at += 1
             break
         if word == "-" or not word.startswith("-"):
-            break
+            if not mixed:
+                break
+            words.append(word)
+            at += 1
+            continue
         at += 1
         name, text, more = _split(by_name, word)
         option = by_name.get(name)
@@ -84,7 +92,7 @@ def parse(options, argv):
         if more:                            # the rest of a bundle of short switches: -vq
             at -= 1
             argv = [*argv[:at], "-" + more, *argv[at + 1:]]
-    return values, given, list(argv[at:])
+    return values, given, words + list(argv[at:])
 
 
 def _split(by_name, word):

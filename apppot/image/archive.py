@@ -62,6 +62,19 @@ def open_name(name, store=None):
     return known_image(store or Store(), name, os.fsencode(name))
 
 
+def give_name(name, image, store=None):
+    """Let an opened archive be started by a name, also when its file is gone."""
+    store = store or Store()
+    known = store.image(name)
+    if known is not None and not known.get("named"):
+        raise ValueError(f"{name} is not a name")
+    about = {"format": image.format, "digest": image.digest, "layers": [layer.about["digest"] for layer in
+                                                                      reversed(image.layers)],
+             "config": image.config.raw if image.config else None, "source": os.fsdecode(image.path), "named": True}
+    with store.full_disk(name):
+        store.remember(name, about)
+
+
 def known_image(store, key, path):
     """The Image that the store knows by a key, or None when it doesn't or a layer of it is no more."""
     known = store.image(key)

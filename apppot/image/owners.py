@@ -12,6 +12,7 @@ order (8 bytes each), for each the number of its record (4 bytes), and the disti
 tree whose top directory has the inode number in the header; when the cache was copied it is made anew.
 """
 
+import fcntl
 import mmap
 import os
 import struct
@@ -19,26 +20,11 @@ from array import array
 from bisect import bisect_left
 
 from apppot.image.layer import Layer
+from apppot.image.names import escape, unescape
 
-KEEP = -1
-_ESCAPED = bytes(range(33)) + b"%\x7f"
-_QUOTED = {byte: b"%%%02X" % byte for byte in _ESCAPED}
 _HEADER = struct.Struct("<8sQQQ")      # magic, inode of the top, number of inodes, number of records
 _RECORD = struct.Struct("<4q")
 _MAGIC = b"APINODE1"
-
-
-def escape(name):
-    if name.isalnum() or not any(byte in _QUOTED for byte in name):
-        return name
-    return b"".join(_QUOTED.get(byte) or b"%c" % byte for byte in name)
-
-
-def unescape(text):
-    if b"%" not in text:
-        return text
-    head, *rest = text.split(b"%")
-    return head + b"".join(bytes((int(part[:2], 16),)) + part[2:] for part in rest)
 
 
 class Owners:
@@ -106,13 +92,19 @@ def make_table(tree, owners):
 
 
 class UnpackedLayer(Layer):
-    """A layer in the cache: `place`/tree, `place`/owners, `place`/inodes."""
+    """A layer in the cache: `place`/tree, `place`/owners, `place`/inodes. Not removed as long as it is open.
+
+    about: what its layer.json says.
+    """
 
     recorded = True
 
-    def __init__(self, place, devices=()):
+    def __init__(self, place, about):
         super().__init__(place + b"/tree")
         self.place = place
+        self.about = about
+        self._lock = use(place)
+        devices = [os.fsencode(name) for name in about.get("devices", ())]
         self.devices = frozenset(self.host + b"/" + name if name else self.host for name in devices)
         self._map = None
         self._load()
@@ -145,6 +137,26 @@ class UnpackedLayer(Layer):
     def close(self):
         self._inodes = self._numbers = ()
         self._count = 0
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def use(place, alone=False):
+    """A descriptor that keeps a layer from being removed; -1 on a file system without locks. alone: FileNotFoundError
+    and BlockingIOError say that it is gone, or that others use it."""
+    fd = os.open(place + b"/layer.json", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(fd), os.stat(place + b"/layer.json")):
+            raise FileNotFoundError(place)
+    except (BlockingIOError, FileNotFoundError):
+        os.close(fd)
+        raise
+    except OSError:
+        os.close(fd)
+        return -1
+    return fd
 
 
 def _try_to_replace(path, data):

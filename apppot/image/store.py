@@ -20,7 +20,7 @@ from errno import EDQUOT, EEXIST, ENOSPC, ENOTEMPTY
 
 from apppot.errors import AppPotError
 from apppot.image.cow import remove_tree
-from apppot.image.owners import UnpackedLayer, make_table
+from apppot.image.owners import UnpackedLayer, make_table, use
 
 FORMAT = "apppot-layer"
 VERSION = 1
@@ -58,7 +58,7 @@ class Store:
         if about is None or about.get("format") != FORMAT or about.get("version") != VERSION:
             return None
         try:
-            return UnpackedLayer(place, [os.fsencode(name) for name in about.get("devices", ())])
+            return UnpackedLayer(place, about)
         except (OSError, ValueError, IndexError):
             return None
 
@@ -176,10 +176,15 @@ class Store:
         os.unlink(self.images + b"/" + os.fsencode(key) + b".json")
 
     def remove_layer(self, digest):
-        """Remove a layer: out of sight first, so that nobody starts with half of it."""
+        """Remove a layer: out of sight first, so that nobody starts with half of it. BlockingIOError: it is in use."""
         os.makedirs(self.staging, 0o700, exist_ok=True)
-        gone = self.staging + b"/" + os.urandom(8).hex().encode() + b".gone"
-        os.rename(self.place(digest), gone)
+        lock = use(self.place(digest), alone=True)
+        try:
+            gone = self.staging + b"/" + os.urandom(12).hex().encode()
+            os.rename(self.place(digest), gone)
+        finally:
+            if lock >= 0:
+                os.close(lock)
         remove_tree(gone)
 
     def size(self, digest):

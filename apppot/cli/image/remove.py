@@ -1,0 +1,27 @@
+"""apppot image remove: free the cache."""
+
+from apppot.cli import values
+from apppot.cli.image.command import Command, UsageError
+from apppot.cli.options import Option
+from apppot.cli.progress import size_text
+
+
+def run(command, chosen, words):
+    from apppot.image import contents
+    if bool(words) == (chosen["all"] or chosen["unused"] is not None):
+        raise UsageError("say either names, --all or --unused TIME")
+    freed, kept = contents.remove(words, chosen["all"], chosen["unused"])
+    for line in kept:
+        command.note(line)
+    command.note(f"{size_text(freed)} freed")
+    return 125 if kept and words else 0
+
+
+main = Command(
+    "remove", run, "NAME...|--all|--unused TIME",
+    "Remove images from the cache: by the name or the beginning of the digest that apppot image list shows, or by the path "
+    "of the image. What other images or running machines use stays.",
+    [Option("--all", help="Remove everything that no machine is using."),
+     Option("--unused", metavar="TIME", convert=values.duration,
+            help="Remove what was not started for TIME, like 30d or 12h.")],
+    words=(0, None), examples=("apppot image remove --unused 30d",))

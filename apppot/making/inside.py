@@ -1,0 +1,61 @@
+"""Running the host's own tools that make file systems in a machine, as virtual root: there the tree has its true owners,
+devices and set-user-id bits, and needs no privilege. The root is the host's, the tree is mounted at TREE."""
+
+import os
+import shutil
+import sys
+
+from apppot.errors import AppPotError
+from apppot.machine import JOB, Machine
+
+TREE = b"/apppot-tree"
+
+
+def tool(name, package):
+    """Path of a program; AppPotError that names its package when it is missing."""
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if found is None:
+        raise AppPotError(f"{name} is missing; please run: apt-get install {package}")
+    return os.fsencode(found)
+
+
+def run_tool(source, path, words, variables=()):
+    """Run a tool that writes the file `path`, which it is told as `seen(path)`."""
+    status, said = _run(Machine(trees=[(TREE, source.overlay)], job_dir=os.path.dirname(path), root=True, command=words,
+                                quiet=True, env=dict(variables), clean_env=True, discard=True))
+    if status != 0:
+        reason = said.strip().splitlines()[-1] if said.strip() else f"status {status}"
+        raise AppPotError(f"{os.fsdecode(os.path.basename(words[0]))} failed: {reason}")
+
+
+def seen(path):
+    """How the machine calls the file that is written."""
+    return JOB + b"/" + os.path.basename(path)
+
+
+def _run(machine):
+    """Run a machine in a process of its own: (exit status, what it said)."""
+    from apppot.machine import run as run_machine
+    ours, theirs = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        status = 125
+        try:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(theirs, 1)
+            os.dup2(theirs, 2)
+            os.close(ours)
+            os.close(theirs)
+            status = run_machine(machine)
+        except AppPotError as error:
+            os.write(2, error.message.encode("utf-8", "replace") + b"\n")
+        except BaseException as error:
+            os.write(2, f"{type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+        finally:
+            os._exit(status)
+    os.close(theirs)
+    with open(ours, "rb") as file:
+        said = file.read().decode(errors="replace")
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
