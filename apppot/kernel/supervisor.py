@@ -132,7 +132,8 @@ class Supervisor:
         elif self.status is not None:           # the machine is ending
             self._end(tid)
         elif task is None:
-            self.new_tasks.early[tid] = status
+            if status >> 16 == ptrace.EVENT_STOP:   # a child's first; else a thread that another one's exec has ended
+                self.new_tasks.early[tid] = status
         else:
             task.memory.tid = tid
             event, stopsig = status >> 16, status >> 8 & 0xFF

@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import CLEAN
 
+# What the machine gives up too when root starts it.
+PLAIN = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.getuid() == 0 else []
 SECTIONS = ["fork", "clones", "clone3", "spawn", "threads", "waits", "groups", "self", "pidfds"]
 
 
@@ -29,7 +31,7 @@ def both(run_guest, program, job, tmp_path):
             for file, data in {name: content, **beside}.items():
                 (directory / file).write_bytes(data)
                 (directory / file).chmod(0o755)
-        native = subprocess.run([f"./{name}", *arguments], cwd=place, env=CLEAN, stdin=subprocess.DEVNULL,
+        native = subprocess.run([*PLAIN, f"./{name}", *arguments], cwd=place, env=CLEAN, stdin=subprocess.DEVNULL,
                                 capture_output=True, text=True, timeout=60)
         done = run_guest(f"./{name}", *arguments, options=options)
         assert done.stdout.splitlines() == native.stdout.splitlines(), done.stderr

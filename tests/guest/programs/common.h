@@ -23,7 +23,7 @@
 
 #define SAY(...) (printf(__VA_ARGS__), putchar('\n'), fflush(stdout))
 #define ERRNO(call) ({ errno = 0; long r_ = (long) (call); r_ == -1 ? strerrorname_np(errno) : "ok"; })
-#define CHILD(code) ({ fflush(stdout); pid_t p_ = fork(); if (!p_) { code; _exit(0); } p_; })
+#define CHILD(...) ({ fflush(stdout); pid_t p_ = fork(); if (!p_) { __VA_ARGS__; _exit(0); } p_; })
 
 /* 128 + N for a signal, as shells say it. */
 static inline int status_of(pid_t pid) {
