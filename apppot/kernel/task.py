@@ -39,7 +39,7 @@ class FsState:
     def cwd(self, task):
         """The current directory, or OSError ENOENT when it was removed."""
         if self._cwd is None:
-            link = os.readlink(b"/proc/%d/cwd" % task.tid)
+            link = task.host_cwd()
             if self.moved is not None and link == self.moved[0]:
                 path = self.moved[1]
             else:
@@ -145,6 +145,10 @@ class Task:
         self.memory.write(address, data)
 
     # -- descriptors
+
+    def host_cwd(self):
+        """The host's name of the current directory; the kernel adds " (deleted)" to that of a removed one."""
+        return os.readlink(b"/proc/%d/cwd" % self.tid)
 
     def fd_link(self, fd):
         """The host's name of descriptor `fd` (the link text of /proc/PID/fd/N)."""

@@ -5,7 +5,7 @@ from errno import ENOTDIR, EPERM, ERANGE
 
 from apppot.syscalls.answer import NATIVE, Run
 from apppot.syscalls.decode import Fd, Path, Ptr, U64, UInt
-from apppot.syscalls.paths import AT_FDCWD, error, existing_at
+from apppot.syscalls.paths import AT_FDCWD, error, existing_at, in_removed_directory
 
 _S_IFDIR = 0o040000
 _X_OK = 1
@@ -14,6 +14,9 @@ _CAP_SYS_CHROOT = 18
 
 def chdir(task, path: Path):
     """The host's current directory follows the guest's, so that the kernel keeps it through fork, rename and rmdir."""
+    if path in (b".", b"..") and in_removed_directory(task):
+        task.fs.forget_cwd()
+        return NATIVE
     node = _directory(task, path)
     host = task.ns.open(task.caller, node, os.O_PATH | os.O_DIRECTORY)
     task.fs.forget_cwd((host, node.path))

@@ -6,12 +6,13 @@ from errno import E2BIG, EINVAL, ENOENT
 
 from apppot.syscalls.answer import NATIVE, Run
 from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
-from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at, node_at,
-                                   node_of_descriptor)
+from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at,
+                                   in_removed_directory, node_at, node_of_descriptor)
 
 _S_IFDIR, _S_IFLNK = 0o040000, 0o120000
 _IN_DONT_FOLLOW = 0x02000000
 _RESOLVE_MASK = 0x3F                       # RESOLVE_NO_XDEV ... RESOLVE_CACHED of <linux/openat2.h>
+_RESOLVE_BELOW = 0x08 | 0x10               # RESOLVE_BENEATH, RESOLVE_IN_ROOT: absolute names start there too
 _OPEN_HOW = struct.Struct("<QQQ")
 
 _STAT = struct.Struct("<QQQIIIxxxxQqqqqQqQqQ24x")            # struct stat of x86-64, <asm/stat.h>
@@ -53,7 +54,10 @@ def openat2(task, dirfd: Fd, path: Path, how: Ptr, size: U64):
 
 
 def _open(task, index, dirfd, path, flags, mode, resolve=0):
-    start = None if dirfd == AT_FDCWD or path[:1] == b"/" or not path else task.directory(dirfd)
+    if dirfd == AT_FDCWD and path in (b".", b"..") and in_removed_directory(task):
+        return NATIVE
+    absolute = path[:1] == b"/" and not resolve & _RESOLVE_BELOW
+    start = None if dirfd == AT_FDCWD or absolute or not path else task.directory(dirfd)
     node = task.ns.resolve_open(task.caller, path, flags, start, resolve)
     host = task.ns.open(task.caller, node, flags, mode)
     if host is not node.host and node.mount.fs is task.machine.procfs:

@@ -3,12 +3,14 @@
 The last component is taken for itself, even with a "/" behind it (follow=None): the namespace judges by node.slash.
 """
 
+import os
 from errno import EINVAL, ENOENT
 
 from apppot.syscalls.decode import Fd, Int, Path, UInt
 from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, error, existing_at,
                                    node_at, node_of_descriptor)
 
+_S_IFREG = 0o100000
 _RENAME_FLAGS, _RENAME_EXCHANGE = 7, 2        # RENAME_NOREPLACE, _EXCHANGE, _WHITEOUT of <linux/fs.h>
 
 
@@ -54,7 +56,12 @@ def linkat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: Int)
             raise error(ENOENT)
     else:
         source = existing_at(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW))
-    task.ns.link(task.caller, source, node_at(task, new_dirfd, new, None))
+    target = node_at(task, new_dirfd, new, None)
+    if source.mount.fs is task.machine.procfs and source.kind == _S_IFREG:
+        # /proc/self/fd/N of a file without a name: the way to give it one (open(2), O_TMPFILE)
+        os.link(source.host, task.ns.create_path(task.caller, target), follow_symlinks=True)
+    else:
+        task.ns.link(task.caller, source, target)
     return 0
 
 

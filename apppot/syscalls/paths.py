@@ -31,6 +31,11 @@ def existing_at(task, dirfd, path, follow=True):
     return node
 
 
+def in_removed_directory(task):
+    """Whether the task's current directory was removed: "." and ".." still lead somewhere, which the kernel knows."""
+    return task.host_cwd().endswith(b" (deleted)")
+
+
 def node_of_descriptor(task, fd):
     """The Node a descriptor has a name for, or None (pipes, sockets, deleted files). OSError EBADF."""
     if fd == AT_FDCWD:

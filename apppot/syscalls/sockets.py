@@ -177,7 +177,9 @@ def _sockaddr(task, host):
         directory, _, name = host.rpartition(b"/")
         host = task.machine.socket_alias(directory) + b"/" + name
         if len(host) >= _SUN_PATH:
-            raise error(ENAMETOOLONG)
+            if len(name) > _SUN_PATH or directory != task.host_cwd():
+                raise error(ENAMETOOLONG)
+            return struct.pack("<H", _AF_UNIX) + name.ljust(_SUN_PATH, b"\0")
     return struct.pack("<H", _AF_UNIX) + host + b"\0"
 
 

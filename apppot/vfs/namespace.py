@@ -34,7 +34,7 @@ class Namespace:
     ownership  the records shared by all mounts
     hidden     host paths that no guest may see, in whatever mount they are
     cow        the `Cow` that remembers made mount points, or None
-    moved      functions (old, new guest path) called when a directory was renamed
+    moved      functions (old, new guest path or None) called when a directory was renamed or removed
     """
 
     def __init__(self, root, ownership=None, hidden=(), cow=None):
@@ -359,6 +359,8 @@ class Namespace:
 
     def open(self, caller, node, flags, mode=0):
         """The host path that the guest opens with the same flags. Raises what the kernel would."""
+        if flags & (os.O_CREAT | os.O_DIRECTORY | abi.O_PATH) == os.O_CREAT | os.O_DIRECTORY:
+            fail(EINVAL)
         kind = node.kind
         fs = node.mount.fs
         if flags & abi.O_PATH:
@@ -375,8 +377,6 @@ class Namespace:
                 fail(ENOENT)
             if node.slash:
                 fail(EISDIR)
-            if flags & os.O_DIRECTORY:
-                fail(EINVAL)
             if fs.readonly:
                 fail(EROFS)
             return fs.open(caller, node, flags, mode)
@@ -579,6 +579,7 @@ class Namespace:
         if node.mount.fs.readonly:
             fail(EROFS)
         node.mount.fs.rmdir(caller, node)
+        self._directory_moved(node.path, None)
 
     def rename(self, caller, old, new, flags=0):
         exchange = flags & abi.RENAME_EXCHANGE
@@ -632,6 +633,8 @@ class Namespace:
             if node.kind == S_IFDIR and self._mounts_below(node.path):
                 fail(EBUSY)
         old.mount.fs.rename(caller, old, new, flags)
+        if new.kind == S_IFDIR and not exchange:
+            self._directory_moved(new.path, None)
         old.parent.changed()
         new.parent.changed()
         if old.kind == S_IFDIR:

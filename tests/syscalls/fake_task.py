@@ -214,6 +214,9 @@ class FakeTask:
             raise OSError(EBADF, os.strerror(EBADF))
         return self.descriptors[fd]
 
+    def host_cwd(self):
+        return b"/host/cwd"
+
     def fd_link(self, fd):
         what = self._descriptor(fd)
         return os.readlink(b"/proc/self/fd/%d" % what) if isinstance(what, int) else what
