@@ -486,8 +486,7 @@ class Overlay(OnDisk):
         above = node.parent
         directory = self.directory(caller, node)
         self.may_change(caller, above, node)
-        if self.entries(caller, directory):
-            fail(ENOTEMPTY)
+        self._check_empty(caller, directory)
         self.raise_directory(above)
         lowers = directory.lowers
         try:
@@ -499,6 +498,15 @@ class Overlay(OnDisk):
         finally:
             self._gone(above, node)
         self.namespace.host_names.directory_moved(node.path, None, lowers)
+
+    def _check_empty(self, caller, directory):
+        """Fail if a directory is not empty. One that its owner can't read has no lower parts: the host will tell."""
+        try:
+            if self.entries(caller, directory):
+                fail(ENOTEMPTY)
+        except PermissionError:
+            if directory.lowers or directory.whiteouts:
+                raise
 
     def _empty(self, directory):
         """Cut an empty directory off from its lower parts and clear its markers."""
@@ -518,8 +526,8 @@ class Overlay(OnDisk):
             if node.kind == S_IFDIR and here is not there:
                 self._may_move(caller, node)
         exchange = flags & abi.RENAME_EXCHANGE
-        if new.kind == S_IFDIR and not exchange and self.entries(caller, self.directory(caller, new)):
-            fail(ENOTEMPTY)
+        if new.kind == S_IFDIR and not exchange:
+            self._check_empty(caller, self.directory(caller, new))
         lowers = [self.directory(caller, node).lowers if node.kind == S_IFDIR else () for node in (old, new)]
         source, useless = self._detach(caller, old)
         self.raise_directory(there)

@@ -237,3 +237,20 @@ def test_many_names_in_the_caches(world, monkeypatch):
         assert w.exists(f"/d/{n:03}") == (n < 100)
         assert w.exists("/m/f")
         assert not w.exists(f"/m/{n}")
+
+
+def test_directories_that_their_owner_cannot_read_are_removed_only_when_empty(world):
+    w = world(LOWER)
+    for name in ("/empty", "/full", "/d/also empty"):
+        w.call("mkdir", name, 0o755)
+    w.call("mkdir", "/full/sub", 0o755)
+    for name in ("/empty", "/full", "/d/also empty"):
+        w.call("chmod", name, 0)
+    fails(errno.ENOTEMPTY, w.call, "rmdir", "/full")
+    w.call("rmdir", "/d/also empty")
+    w.call("mkdir", "/new", 0o755)
+    fails(errno.ENOTEMPTY, w.rename, "/new", "/full")
+    w.rename("/new", "/empty")
+    w.call("rmdir", "/empty")
+    assert w.names("/") == [b"d", b"e", b"full", b"l"] and b"also empty" not in w.names("/d")
+    w.call("chmod", "/full", 0o700)
