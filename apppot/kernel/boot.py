@@ -9,7 +9,7 @@ from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
 from apppot.image.cow import Cow
 from apppot.image.opening import open_image
 from apppot.image.progress import SILENT
-from apppot.kernel import changes, environment, identity, limits, wall
+from apppot.kernel import changes, environment, hooks, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.rundir import RunDirectory, temporary
 from apppot.kernel.running import RunningMachine
@@ -61,9 +61,17 @@ def _run(machine, running, attendant, config):
     uid, gid, groups = identity.host_user()
     identity.set_up(ns, uid, gid)
     running.sudo_file, running.snap_file = identity.mount_programs(ns, running.run_dir)
-    user = identity.start_user(ns, machine, uid, config)
-    task, words = _first_task(machine, running, user, Credentials(uid, gid, groups), config)
-    return _supervise(machine, running, attendant, task, words, environment.make(machine, user, config))
+    creds = Credentials(uid, gid, groups)
+
+    def command():
+        user = identity.start_user(ns, machine, uid, config)
+        return *_first_task(machine, running, user, creds, config), environment.make(machine, user, config)
+
+    paths = hooks.find(ns)
+    if not paths:
+        ready = command()          # what is wrong with it is said before anything is started
+        return _supervise(machine, running, attendant, creds, paths, lambda: ready)
+    return _supervise(machine, running, attendant, creds, paths, command)
 
 
 # -- the tree
@@ -144,6 +152,18 @@ def _first_task(machine, running, user, host_creds, config):
     return task, _find_program(task, words, environment.path(machine, config))
 
 
+def _hook_task(machine, running, creds, path):
+    """(Task, argv, environment) of a start hook."""
+    root = identity.root(running.ns)
+    fs = FsState(b"/", b"/", 0o022)
+    fs.users = 1
+    task = Task(running, 0, ThreadGroup(0, b"/"), None, fs, creds.become(0, 0, users.groups_of(running.ns, KERNEL, root)))
+    try:
+        return task, _find_program(task, [path]), environment.make(machine, root)
+    except AppPotError as error:
+        raise AppPotError(error.message) from None
+
+
 def _is_command(task, path):
     try:
         return task.ns.resolve(task.caller, path).kind == 0o100000
@@ -187,7 +207,8 @@ def _umask():
 
 # -- running
 
-def _supervise(machine, running, attendant, task, words, variables):
+def _supervise(machine, running, attendant, creds, paths, command):
+    """Run the start hooks `paths`, then what command() gives: (Task, argv, environment)."""
     window = running.window
     filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network)),
                window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END)))
@@ -200,29 +221,50 @@ def _supervise(machine, running, attendant, task, words, variables):
         tracing = Trace(machine.trace)
     rules = wall.rule_set(machine, running)
     supervisor = Supervisor(running, filters, rules, stats, tracing)
-    cwd = running.ns.open(task.caller, running.ns.at(task.fs.cwd(task)), os.O_PATH | os.O_DIRECTORY)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     descriptors = limits.raise_descriptors()
-    supervisor.start(task, lambda: _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules))
+
+    def begin(task, words, variables, output=None):
+        cwd = running.ns.open(task.caller, running.ns.at(task.fs.cwd(task)), os.O_PATH | os.O_DIRECTORY)
+        supervisor.start(task, lambda: _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules,
+                                              output))
+        attendant.attend(supervisor.main, supervisor.job_control)
+
+    if paths:
+        started = hooks.Hooks(paths, machine.verbose, running.run_dir,
+                              lambda path, output: begin(*_hook_task(machine, running, creds, path), output),
+                              lambda: begin(*command()))
+        supervisor.then = started.next
+        if not started.next():
+            raise started.error
+    else:
+        started = None
+        begin(*command())
     looks = [supervisor.affinity.tick]
     if machine.mem is not None:
         looks.append(limits.MemoryWatch(running, machine.mem).look)
-    attendant.start(running, supervisor.main, supervisor.job_control, machine.timeout, affinity.TICK, looks)
+    attendant.start(running, machine.timeout, affinity.TICK, looks)
     status = supervisor.run()
     if stats is not None:
         stats.write(supervisor.processes)
     if tracing is not None:
         tracing.close()
+    if started is not None and started.error is not None:
+        raise started.error
     if machine.cow is None and not machine.discard and sys.stdin is not None and sys.stdin.isatty():
         running.say("what the machine changed outside of the job directory is thrown away; --cow DIR keeps it")
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules):
-    """Fork the first task; (its number, function that lets it go on to exec the stub)."""
+def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules, output):
+    """Fork the first task; (its number, function that lets it go on to exec the stub).
+
+    output: descriptor of what standard output and error shall be, with nothing to read; None: the caller's.
+    """
     held, released = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:             # the caller may have closed it
+            stream.flush()
     pid = os.fork()
     if pid == 0:
         try:
@@ -231,6 +273,8 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
                 os._exit(125)
             os.close(held)
             os.chdir(cwd)
+            if output is not None:
+                _redirect(output)
             limits.apply_in_child(machine, descriptors)
             if rules is not None:
                 os.set_inheritable(rules, True)
@@ -249,3 +293,10 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
         os.close(released)
 
     return pid, go
+
+
+def _redirect(output):
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)

@@ -74,7 +74,9 @@ class Execs:
 
     def _load(self, task, program):
         """Write the mailbox. False when it has no room for the program."""
-        first, self.first = task is self.first, None
+        first = task is self.first
+        if first:
+            self.first = None
         task.memory = Memory(task.tid)
         task.creds = program.creds or task.creds.after_exec(program.set_uid, program.set_gid)
         task.group.exe = program.path

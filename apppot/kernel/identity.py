@@ -43,10 +43,15 @@ def start_user(ns, machine, uid, config=None):
             raise AppPotError(f"--user {machine.user}: the image has no such user", 2)
         return user
     if machine.root or uid == 0:
-        return users.user_by_id(ns, KERNEL, 0) or users.User(b"root", 0, 0, b"/root", b"/bin/sh")
+        return root(ns)
     if config is not None and config.user:
         return _image_user(ns, config.user)
     return users.user_by_name(ns, KERNEL, NAME) or users.User(NAME, uid, os.getgid(), HOME, b"/bin/sh")
+
+
+def root(ns):
+    """The User that virtual root is."""
+    return users.user_by_id(ns, KERNEL, 0) or users.User(b"root", 0, 0, b"/root", b"/bin/sh")
 
 
 def _image_user(ns, text):

@@ -26,12 +26,15 @@ class Attendant:
         self._interrupted = signal.getsignal(signal.SIGINT)
         self._target = self._job_control = None
 
-    def start(self, running, target, job_control, timeout, tick, looks):
-        """Attend to the machine whose first process is `target`.
+    def attend(self, target, job_control):
+        """The machine's first process is `target` now."""
+        self._target, self._job_control = target, job_control
+
+    def start(self, running, timeout, tick, looks):
+        """Attend to the machine.
 
         `timeout`: seconds after which it is ended, or None; `looks`: functions called every `tick` seconds.
         """
-        self._target, self._job_control = target, job_control
         threading.Thread(target=self._run, args=(running, timeout, tick, looks), daemon=True).start()
 
     def _run(self, running, timeout, tick, looks):

@@ -52,6 +52,7 @@ class Supervisor:
         self.job_control = None
         self.main = None                    # tgid of the first process
         self.status = None                  # its wait status
+        self.then = lambda status: False    # called when it has ended: whether another one was started in its place
         self._queue = deque()               # stops to be served: (tid, wait status)
 
     @property
@@ -163,7 +164,7 @@ class Supervisor:
         if task is not None:
             self._forget(task)
             self._exec_over(task.group, tid)
-        if tid == self.main:
+        if tid == self.main and not self.then(status):
             self.status = status
             self.end_all()
         elif self.new_tasks.early and self.tasks:

@@ -13,7 +13,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from apppot.vfs import proc_text
 from apppot.vfs.filesystem import Filesystem
 from apppot.vfs.listing import scan
-from apppot.vfs.node import Directory, Node, fail
+from apppot.vfs.node import Attributes, Directory, Node, fail
 
 HOST = b"/proc"
 O_PATH = 0o10000000
@@ -264,6 +264,7 @@ class ProcFS(Filesystem):
         if name.pid is not None and not through:
             who = self.processes.credentials(self._tgid(name))
             if who.virtual:
+                shown = Attributes(shown)
                 shown.st_uid, shown.st_gid = who.euid, who.egid
         return shown
 
