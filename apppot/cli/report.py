@@ -19,7 +19,8 @@ def guard(program, function, *arguments):
     """Return function's exit status; turn what goes wrong into one line and a status."""
     try:
         status = function(*arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:          # the caller may have closed it
+            sys.stdout.flush()
         return status
     except AppPotError as error:
         say(program, error.message)

@@ -43,6 +43,8 @@ def operations(program, creds, window, filters=(), first=False, rules=None):
         start = INTERPRETER if elf.position_independent else ABSOLUTE, elf.entry - loader_origin
         box.add(mailbox.AUXV, _AT_BASE, INTERPRETER, -loader_origin)
     _identity(box, program, creds)
+    if program.directory is not None:
+        box.add(mailbox.CHDIR, program.directory)
     if program.elf.exec_stack:
         box.add(mailbox.EXEC_STACK)
     box.add(mailbox.COMM, program.name.rsplit(b"/", 1)[-1][:_COMM_LENGTH])

@@ -23,8 +23,9 @@ enum {                          /* operations and their operands, 8 bytes each; 
     OP_EXEC_STACK = 13,
     OP_WRITE = 14,              /* descriptor, text, length */
     OP_EXIT = 15,               /* status */
+    OP_CHDIR = 16,              /* path */
 };
-enum { NR_write = 1, NR_close = 3, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_prctl = 157, NR_exit_group = 231,
+enum { NR_write = 1, NR_close = 3, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_chdir = 80, NR_prctl = 157, NR_exit_group = 231,
        NR_openat = 257, NR_seccomp = 317, NR_landlock_restrict_self = 446 };
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_CLOEXEC = 02000000 };
 enum { PROT_NONE = 0, PROT_READ = 1, PROT_RWX = 7, PROT_GROWSDOWN = 0x01000000 };
@@ -129,6 +130,8 @@ uint64_t load_program(uint64_t *stack) {
             CALL(NR_mprotect, (uint64_t)stack & ~(uint64_t)(PAGE - 1), PAGE, PROT_RWX | PROT_GROWSDOWN); op += 1; break;
         case OP_WRITE:
             CALL(NR_write, op[1], op[2], op[3]); op += 4; break;
+        case OP_CHDIR:
+            CALL(NR_chdir, op[1], 0, 0); op += 2; break;
         case OP_EXIT:
             CALL(NR_exit_group, op[1], 0, 0); break;
         default:

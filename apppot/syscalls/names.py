@@ -59,7 +59,8 @@ def linkat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: Int)
     target = node_at(task, new_dirfd, new, None)
     if source.mount.fs is task.machine.procfs and source.kind == _S_IFREG:
         # /proc/self/fd/N of a file without a name: the way to give it one (open(2), O_TMPFILE)
-        os.link(source.host, task.ns.create_path(task.caller, target), follow_symlinks=True)
+        # a descriptor, which absolute names make meaningless, lets os.link ask for AT_SYMLINK_FOLLOW
+        os.link(source.host, task.ns.create_path(task.caller, target), src_dir_fd=0)
     else:
         task.ns.link(task.caller, source, target)
     return 0

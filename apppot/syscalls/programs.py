@@ -25,10 +25,10 @@ class Program:
     `path`: guest path of the ELF file (/proc/self/exe); `host`: where it is on the host; `elf`: its Elf;
     `interpreter`: (host path, Elf) of its ld.so or None; `name`: the file name of the exec call (AT_EXECFN, comm);
     `prefix`: words that replace argv[0] when a script was named, else None; `set_uid`, `set_gid`: new effective
-    ids, or None.
+    ids, or None; `directory`: host directory that the process goes to first, or None.
     """
 
-    __slots__ = ("path", "host", "elf", "interpreter", "name", "prefix", "set_uid", "set_gid", "say", "creds")
+    __slots__ = ("path", "host", "elf", "interpreter", "name", "prefix", "set_uid", "set_gid", "say", "creds", "directory")
 
 
 def find(task, node, name):
@@ -106,7 +106,7 @@ def _script(start):
 def _program(task, node, name, content, prefix):
     program = Program()
     program.path, program.host, program.elf = node.path, node.host, content
-    program.name, program.prefix, program.say, program.creds = name, prefix, None, None
+    program.name, program.prefix, program.say, program.creds, program.directory = name, prefix, None, None, None
     program.interpreter = None
     if content.interpreter is not None:
         loader = task.ns.resolve(task.caller, content.interpreter)

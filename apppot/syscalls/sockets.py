@@ -213,7 +213,7 @@ def _translated_name(task, fd, method):
         sock.close()
     if not name or isinstance(name, bytes):  # without a name, or abstract
         return None
-    return struct.pack("<H", _AF_UNIX) + _guest_name(task, os.fsencode(name)) + b"\0"
+    return struct.pack("<H", _AF_UNIX) + _guest_name(task, os.fsencode(name)[:_SUN_PATH]) + b"\0"
 
 
 def _guest_name(task, host):

@@ -4,6 +4,8 @@ A file stands at /usr/bin/sudo so that shells find it; executing it comes here. 
 have a meaning in a machine with one user who may do everything.
 """
 
+import os
+
 from apppot.syscalls import programs
 from apppot.vfs import users
 
@@ -28,7 +30,7 @@ class _Message(Exception):
 
 
 class _Request:
-    __slots__ = ("user", "group", "flags", "keep", "assignments", "command")
+    __slots__ = ("user", "group", "flags", "keep", "assignments", "command", "directory")
 
 
 def is_sudo(task, node):
@@ -43,13 +45,13 @@ def find(task, words, environment):
     except _Message as message:
         program = programs.Program()
         program.path, program.name, program.say = b"/usr/bin/sudo", b"sudo", message.answer
-        program.elf = program.creds = program.set_uid = program.set_gid = program.prefix = None
+        program.directory = program.elf = program.creds = program.set_uid = program.set_gid = program.prefix = None
         return program, words, environment
 
 
 def _parse(words):
     request = _Request()
-    request.user, request.group, request.flags, request.keep = b"root", None, set(), set()
+    request.user, request.group, request.flags, request.keep, request.directory = b"root", None, set(), set(), None
     rest = list(words[1:])
     while rest and rest[0][:1] == b"-" and rest[0] != b"-":
         word = rest.pop(0)
@@ -103,6 +105,8 @@ def _set(request, letter, value):
         request.user = value
     elif letter == b"g":
         request.group = value
+    elif letter == b"D":
+        request.directory = value
 
 
 def _find(task, request, environment):
@@ -142,9 +146,26 @@ def _find(task, request, environment):
     program = programs.find(task, node, path)
     program.creds = task.creds.become(target.uid, gid, users.groups_of(ns, caller, target))
     program.set_uid = program.set_gid = None
+    program.directory = _go_to(task, request.directory, target.home if b"i" in flags else None)
     if program.prefix is not None:
         words = program.prefix + words[1:]
     return program, words, [b"%s=%s" % item for item in new_environment.items()]
+
+
+def _go_to(task, directory, home):
+    """The host directory of -D's directory or -i's home; None: stay. The task's own current directory is forgotten."""
+    path = directory or home
+    if path is None:
+        return None
+    try:
+        node = task.ns.resolve(task.caller, path)
+        host = task.ns.open(task.caller, node, os.O_PATH | os.O_DIRECTORY)
+    except OSError as error:
+        if directory is None:
+            return None                # a home that isn't there is none
+        raise _Message(b"sudo: %s: %s\n" % (path, error.strerror.encode())) from None
+    task.fs.forget_cwd()
+    return host
 
 
 def _environment(task, request, environment, target):
