@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from apppot.errors import AppPotError
 from apppot.image import detect, lazy
@@ -126,24 +126,37 @@ def verify(path, below=None, repair=False, cache=None, tell=lambda name: None):
 def _differs(tree, host, entry, repair):
     """What is wrong with a file of the cache, or None."""
     kind = S_IFMT(entry[lazy.MODE])
-    try:
-        st = os.lstat(host)
-    except FileNotFoundError:
-        if repair:
-            tree.make_again(os.path.dirname(host), None)
-        return "it is missing"
-    if kind in (S_IFREG, S_IFDIR, S_IFLNK) and S_IFMT(st.st_mode) != kind:
-        return "it is of another type"
     inode = tree.reader.inode(entry[lazy.REF])
+    what = _wrong_name(tree, host, kind, inode)
+    if what is None and kind == S_IFREG:
+        return _wrong_contents(tree, host, entry, inode, repair)
+    if what is not None and repair:
+        remove_tree(host)
+        if kind == S_IFREG:
+            tree.forget(entry[lazy.NUMBER])
+        tree.make_again(os.path.dirname(host))
+    return what
+
+
+def _wrong_name(tree, host, kind, inode):
+    try:
+        found = S_IFMT(os.lstat(host).st_mode)
+    except FileNotFoundError:
+        return "it is missing"
+    if found != (S_IFREG if kind in (S_IFCHR, S_IFBLK) else kind):
+        return "it is of another type"
     if kind == S_IFLNK and os.readlink(host) != tree.reader.readlink(inode):
         return "the symbolic link leads elsewhere"
-    if kind != S_IFREG:
-        return None
-    if st.st_size != inode.size:
+    return None
+
+
+def _wrong_contents(tree, host, entry, inode, repair):
+    size = os.lstat(host).st_size
+    if size != inode.size:
         if repair:
             tree.forget(entry[lazy.NUMBER])
             os.truncate(host, inode.size)
-        return f"its size is {st.st_size}, not {inode.size}"
+        return f"its size is {size}, not {inode.size}"
     if not tree.is_filled(entry[lazy.NUMBER]) or _same_contents(tree.reader, inode, host):
         return None
     if repair:

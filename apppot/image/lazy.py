@@ -317,7 +317,7 @@ class LazyTree(Layer):
         self._whole.discard(number)
         os.pwrite(self._filled, b"\0", number)
 
-    def make_again(self, host, entry):
+    def make_again(self, host, entry=None):
         """Make a directory's entries again, as far as they are missing."""
         entry = entry or (self.top if host == self.host else self.entry(*_split(host)))
         self._entries[host] = self._make_entries(host, entry, "%x" % entry[REF])
