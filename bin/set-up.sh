@@ -26,7 +26,11 @@ make               builds a Debian package inside a guest
 mmdebstrap         makes the Debian root tree that guests run in
 musl-tools         guest programs with another C library
 proot              the peer that the benchmarks compare with
+skopeo             copies the OCI archives that AppPot writes
 squashfs-tools     makes squashfs images
+umoci              makes OCI images, and unpacks those that AppPot writes
+user-mode-linux    boots an ext4 image that AppPot writes
+zstd               compresses a tar archive
 '
 
 # A package isn't asked for where its work can be done without it.

@@ -46,9 +46,12 @@ def _holds_image(blobs):
 
 
 def _first_name(file, name):
+    first = None
     for _, member in tarstream.members(compression.reader(file, name)):
-        return member.name
-    return None
+        first = member.name
+        if os.path.normpath(first) != ".":
+            break
+    return first
 
 
 def _index(path, name):

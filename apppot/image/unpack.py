@@ -142,7 +142,7 @@ class Unpacker:
             if not member.isreg() and member.type not in tarfile.REGULAR_TYPES:
                 self.refuse(name, f"is of an unknown type ({member.type!r})")
             maker = self._regular
-        if maker is not self._directory and maker is not self._link:
+        if not member.isdir() and not member.islnk():
             self._remove(fd, last, path)
         self.files += 1
         try:

@@ -195,6 +195,8 @@ def _oci(source, path, progress):
                            "annotations": {"org.opencontainers.image.ref.name": "latest"}}]})
         when = source.newest if source.newest is not None else int(time.time())
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            for name in ("blobs", "blobs/sha256"):          # skopeo can't make them as an ordinary user
+                _add(archive, name, 0, None, when)
             for name, data in (("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", index),
                                (_blob(manifest_digest), manifest), (_blob(config_digest), config)):
                 _add(archive, name, len(data), io.BytesIO(data), when)
@@ -212,6 +214,8 @@ def _blob(digest):
 def _add(archive, name, size, file, when):
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, 0o644, when
+    if file is None:
+        info.type, info.mode = tarfile.DIRTYPE, 0o755
     archive.addfile(info, file)
 
 

@@ -1,0 +1,229 @@
+"""Writing images: every format gives back the same tree, other programs accept what is written."""
+
+import os
+import shutil
+import stat
+import subprocess
+import tarfile
+
+import pytest
+
+from apppot.errors import AppPotError
+from apppot.image.cow import Cow
+from apppot.making import formats, output
+from apppot.making.source import Source
+from tests.image import oci, tars
+from tests.image.images import tool
+from tests.image.tars import member, tar
+from tests.image.test_archives import SEEN, TREE, cache, links_are_777, seen  # noqa: F401
+
+EPOCH = 1_500_000_000
+NAMES = {"tar": "a.tar", "tar.gz": "a.tar.gz", "tar.xz": "a.tar.xz", "oci": "a.oci.tar", "squashfs": "a.squashfs",
+         "ext4": "a.img"}
+TOOLS = {"squashfs": "mksquashfs", "ext4": "mke2fs"}
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image.tar"
+    path.write_bytes(tar(*TREE, member("long/" + "n" * 200, data=b"long"), ("big", bytes(70_000) + b"end"),
+                         member("a link", "symlink", target="/abs/" + "t" * 150)))
+    return path
+
+
+@pytest.fixture
+def write(image, monkeypatch):
+    """write(format, path) writes the image."""
+    def run(format, path, source=image, **more):
+        if format in TOOLS:
+            tool(TOOLS[format])
+        with Source.open(os.fsencode(source)) as opened:
+            return formats.write(opened, path, format, **more)
+    return run
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_every_format_keeps_everything(format, image, write, tmp_path):
+    assert formats.by_name(os.fsencode(NAMES[format])) == format
+    write(format, tmp_path / NAMES[format])
+    wanted = links_are_777(seen(image))
+    if format == "ext4":
+        wanted.pop("run/pipe"), wanted.pop("run")       # told below
+    found = links_are_777(seen(tmp_path / NAMES[format]))
+    if format == "ext4":
+        found.pop("run/pipe"), found.pop("run")
+    assert found == wanted
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_the_same_tree_gives_the_same_bytes(format, write, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH))
+    write(format, tmp_path / "one")
+    (tmp_path / "cache").rename(tmp_path / "old cache")
+    write(format, tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_no_time_is_newer_than_the_epoch(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH))
+    write("tar", tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        assert {info.mtime for info in archive} == {EPOCH}
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(AppPotError, match="SOURCE_DATE_EPOCH"):
+        write("tar", tmp_path / "b.tar")
+
+
+def test_a_directory(write, tmp_path):
+    lines = write("directory", tmp_path / "tree")
+    top = tmp_path / "tree"
+    assert (top / "etc/hostname").read_text() == "image\n" and os.readlink(top / "lib") == "usr/lib"
+    assert os.path.samefile(top / "bin/su", top / "bin/same") and (top / "big").stat().st_size == 70_003
+    assert stat.S_IMODE((top / "etc").stat().st_mode) == 0o750 and (top / "etc/hostname").stat().st_mtime == 1_600_000_000
+    assert not (top / "dev/null").exists()
+    assert [line for line in lines if "2 device nodes" in line]
+    assert [line for line in lines if "set-user-id" in line] and stat.S_IMODE(top.stat().st_mode) == 0o700
+    with pytest.raises(AppPotError, match="exists"):
+        write("directory", top)
+
+
+def test_what_is_there_stays_until_the_new_is_whole(tmp_path):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), output.whole(target) as temporary:
+        with open(temporary, "w") as file:
+            file.write("half")
+        assert target.read_text() == "old"
+        raise RuntimeError
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["file"]
+    with output.whole(target) as temporary, open(temporary, "w") as file:
+        file.write("new")
+    assert target.read_text() == "new"
+    with pytest.raises(AppPotError, match="no such directory"), output.whole(tmp_path / "no" / "file"):
+        pass
+
+
+@pytest.mark.parametrize("format, package", [("squashfs", "squashfs-tools"), ("ext4", "e2fsprogs")])
+def test_a_missing_tool_is_named_with_its_package(image, tmp_path, monkeypatch, format, package):
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
+    with Source.open(os.fsencode(image)) as source, pytest.raises(AppPotError, match=f"apt-get install {package}"):
+        formats.write(source, tmp_path / "new", format)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_size_of_an_ext4_image(write, tmp_path):
+    write("ext4", tmp_path / "a.img", size=100 << 20)
+    assert (tmp_path / "a.img").stat().st_size == 100 << 20
+    with pytest.raises(AppPotError, match="--size"):
+        write("ext4", tmp_path / "a.img", size=1 << 20)
+
+
+def test_e2fsck_finds_nothing(write, tmp_path):
+    write("ext4", tmp_path / "a.img")
+    done = subprocess.run([tool("e2fsck"), "-fn", tmp_path / "a.img"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# A COW over it
+
+def test_a_cow_over_an_image(image, tmp_path):
+    with Cow.open(tmp_path / "cow") as cow:
+        upper = os.fsdecode(cow.upper)
+        os.makedirs(upper + "/etc")
+        os.makedirs(upper + "/opt")
+        for name in ("etc/.wh.hostname", "etc/new", "opt/mine"):
+            with open(f"{upper}/{name}", "w") as file:
+                file.write(name)
+        with open(cow.ownership_log, "w") as file:
+            file.write("set 0 0 750 -1 etc\nset 12 34 4711 -1 etc/new\n")
+    with Source.open(os.fsencode(image), tmp_path / "cow") as source:
+        formats.write(source, tmp_path / "new.tar", "tar")
+    found = seen(tmp_path / "new.tar")
+    assert "etc/hostname" not in found and found["etc/shadow"] == SEEN["etc/shadow"]
+    assert found["etc/new"] == ("0o104711", 12, 34, b"etc/new") and found["etc"][:3] == ("0o40750", 0, 0)
+    assert found["opt/mine"][1:] == (0, 0, b"opt/mine")
+
+
+# Other programs
+
+@pytest.fixture
+def archive(image, tmp_path):
+    """An OCI archive of an image with a configuration."""
+    oci.Layout(tmp_path / "first", image.read_bytes(), config={"Env": ["A=b"], "Cmd": ["/bin/true"], "User": "5"})
+    with Source.open(os.fsencode(tmp_path / "first")) as source:
+        formats.write(source, tmp_path / "new.oci.tar", "oci")
+    return tmp_path / "new.oci.tar"
+
+
+def call(*words, cwd):
+    done = subprocess.run(words, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_skopeo_takes_our_archive(archive, tmp_path):
+    import json
+    skopeo = tool("skopeo")
+    told = json.loads(call(skopeo, "inspect", "--config", "oci-archive:new.oci.tar", cwd=tmp_path))
+    assert told["config"] == {"Env": ["A=b"], "Cmd": ["/bin/true"], "User": "5"} and told["os"] == "linux"
+    call(skopeo, "--insecure-policy", "copy", "oci-archive:new.oci.tar", "docker-archive:docker.tar:a:b", cwd=tmp_path)
+    assert links_are_777(seen(tmp_path / "docker.tar")) == links_are_777(seen(archive))
+
+
+def test_umoci_unpacks_our_archive(archive, tmp_path):
+    umoci = tool("umoci")
+    (tmp_path / "layout").mkdir()
+    call("tar", "-xf", archive, cwd=tmp_path / "layout")
+    call(umoci, "unpack", "--rootless", "--image", "layout:latest", "bundle", cwd=tmp_path)
+    top = tmp_path / "bundle" / "rootfs"
+    assert (top / "etc/hostname").read_text() == "image\n" and os.path.samefile(top / "bin/su", top / "bin/same")
+    assert os.readlink(top / "lib") == "usr/lib"
+
+
+def test_umoci_writes_what_we_read(tmp_path):
+    umoci = tool("umoci")
+    image = ["--image", "layout:latest"]
+    call(umoci, "init", "--layout", "layout", cwd=tmp_path)
+    call(umoci, "new", *image, cwd=tmp_path)
+    call(umoci, "unpack", "--rootless", *image, "one", cwd=tmp_path)
+    (tmp_path / "one/rootfs/etc").mkdir()
+    (tmp_path / "one/rootfs/etc/gone").write_text("1")
+    (tmp_path / "one/rootfs/etc/kept").write_text("2")
+    call(umoci, "repack", *image, "one", cwd=tmp_path)
+    call(umoci, "unpack", "--rootless", *image, "two", cwd=tmp_path)
+    (tmp_path / "two/rootfs/etc/gone").unlink()
+    call(umoci, "repack", *image, "two", cwd=tmp_path)
+    call(umoci, "config", *image, "--config.user", "7", "--config.env", "X=y", cwd=tmp_path)
+    assert {name for name in seen(tmp_path / "layout")} == {"", "etc", "etc/kept"}
+
+
+# A kernel of its own
+
+AUTORUN = b"#!/bin/sh\necho \"$(id -un) in $(pwd)\"\necho done >result\nexit 7\n"
+
+
+def test_user_mode_linux_boots_to_the_autorun(write, tmp_path):
+    kernel, busybox = tool("linux.uml"), shutil.which("busybox")
+    assert busybox, "busybox-static is missing"
+    names = "sh mount mkdir cat sed mv grep chown find su setpriv sync poweroff sleep id".split()
+    (tmp_path / "small.tar").write_bytes(tars.tar(
+        ("bin/busybox", b""), *(member(f"bin/{name}", "symlink", target="busybox") for name in names),
+        member("home/user/apppot-autorun", data=AUTORUN, mode=0o755), member("proc", "dir"),
+        member("bin/busybox", data=open(busybox, "rb").read(), mode=0o755)))
+    job = tmp_path / "job"
+    job.mkdir()
+    write("ext4", tmp_path / "boot.img", tmp_path / "small.tar", boot=True)
+    assert b"sbin/init" in b" ".join(os.fsencode(name) for name in seen(tmp_path / "boot.img"))
+    done = subprocess.run(
+        [kernel, f"ubd0={tmp_path}/boot.img", "root=/dev/ubda", "rw", "mem=128M", "con=null", "con0=null,fd:1", "panic=-1",
+         f"apppot.jobdir={job}", f"apppot.uid={os.getuid()}", f"apppot.gid={os.getgid()}", f"uml_dir={tmp_path}/uml"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, cwd=tmp_path)
+    who = "user" if os.getuid() else "root"
+    assert f"{who} in /home/user/job" in done.stdout and "apppot: exit status 7" in done.stdout, done.stdout
+    assert (job / "result").read_text() == "done\n" and (job / "result").stat().st_uid == os.getuid()
+
+
+def test_an_image_without_a_shell_is_not_bootable(write, image, tmp_path):
+    with pytest.raises(AppPotError, match="no /bin/sh"):
+        write("ext4", tmp_path / "a.img", boot=True)
+    assert not (tmp_path / "a.img").exists()
