@@ -103,12 +103,13 @@ def _starts(path, mode):
     """Whether a file is an image that can be started."""
     if not stat.S_ISREG(mode):
         return False
-    from apppot.image import archive, detect
+    from apppot.image import detect
     try:
-        with open(path, "rb") as file:
-            return archive.is_tar(file.read(512)) or detect.detect(path).format in detect.LAZY
+        with open(path, "rb"):
+            pass
     except OSError:
         return False
+    return detect.detect(path, look_inside=False).format in ("archive", *detect.LAZY)
 
 
 def _kind(path, mode):

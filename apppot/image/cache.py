@@ -8,7 +8,8 @@ from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from apppot.errors import AppPotError
 from apppot.image import detect, lazy
 from apppot.image.cow import remove_tree
-from apppot.image.store import cache_directory, disk_usage
+from apppot.image.place import cache_directory
+from apppot.image.store import disk_usage
 from apppot.image.tree import DamagedImage
 
 

@@ -57,8 +57,11 @@ class Found:
         return f"Found({self.format!r}, {self.what!r}, {self.offset}, {self.size}, {self.detail!r})"
 
 
-def detect(path):
-    """The Found of a file or directory; AppPotError when it can't be read."""
+def detect(path, look_inside=True):
+    """The Found of a file or directory; AppPotError when it can't be read.
+
+    look_inside: tell archives apart by what is in them. Else each has the format "archive", and nothing is unpacked.
+    """
     path = os.fsencode(path)
     try:
         st = os.stat(path)
@@ -72,12 +75,12 @@ def detect(path):
         return Found(path, None, "neither a file nor a directory")
     window = Window(path)
     try:
-        return _of_file(path, window)
+        return _of_file(path, window, look_inside)
     finally:
         window.close()
 
 
-def _of_file(path, window):
+def _of_file(path, window, look_inside):
     def at(offset, size):
         return os.pread(window.fd, size, offset)
     head = at(0, 1024)
@@ -90,7 +93,7 @@ def _of_file(path, window):
         return _sif(path, window)
     word = compression.kind(head)
     if word or head[257:262] == b"ustar" or _old_tar(head):
-        return _archive(path, word)
+        return _archive(path, word) if look_inside else Found(path, "archive", "an archive")
     for offset, magic, what in _OTHERS:
         if at(offset, len(magic)) == magic:
             return Found(path, None, what)

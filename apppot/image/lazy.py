@@ -1,6 +1,6 @@
 """A single-file image as a layer that is made while it is used.
 
-The layer's host directory lives in the cache, in `trees/DIGEST` (see `store.cache_directory`):
+The layer's host directory lives in the cache, in `trees/DIGEST` (see `place.cache_directory`):
 
     tree/        the files. A directory's entries are made when it is first looked into; a regular file is a hole of the
                  right size until it is first opened, a device node an empty file
@@ -21,7 +21,6 @@ from collections import OrderedDict
 from errno import EIO, ENOENT, ENOTDIR
 import fcntl
 import hashlib
-import json
 import os
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 import struct
@@ -33,7 +32,7 @@ from apppot.errors import AppPotError
 from apppot.image import detect
 from apppot.image.image import Image
 from apppot.image.layer import Layer
-from apppot.image.store import cache_directory
+from apppot.image.place import cache_directory
 from apppot.image.tree import DamagedImage
 
 VERSION = 1
@@ -119,6 +118,7 @@ class LazyTree(Layer):
             self._describe()
 
     def _describe(self):
+        import json
         about = {"format": "apppot-tree", "version": VERSION, "digest": self.digest, "image": self.name,
                  "kind": self.format, **self.reader.detail}
         self._replace(self.place + b"/image.json", json.dumps(about, indent=1).encode() + b"\n")

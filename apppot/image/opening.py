@@ -37,17 +37,15 @@ def open_image(path, progress=SILENT, below=None):
             return archive.open_image(path, progress)
         if not S_ISREG(st.st_mode):
             raise AppPotError(f"image {name} is neither a file nor a directory")
-        with open(path, "rb") as file:
-            head = file.read(512)
     except OSError as error:
         if error.filename is not None and os.fsencode(error.filename) != path:
             raise
         raise AppPotError(f"image {name}: {error.strerror}") from error
-    from apppot.image import archive
-    if archive.is_tar(head):
-        return archive.open_image(path, progress)
     from apppot.image import detect
-    found = detect.detect(path)
+    found = detect.detect(path, look_inside=False)
+    if found.format == "archive":
+        from apppot.image import archive
+        return archive.open_image(path, progress)
     if found.format in detect.LAZY:
         from apppot.image import lazy
         return lazy.open_image(found, below)

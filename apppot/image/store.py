@@ -21,22 +21,11 @@ from errno import EDQUOT, EEXIST, ENOSPC, ENOTEMPTY
 from apppot.errors import AppPotError
 from apppot.image.cow import remove_tree
 from apppot.image.owners import UnpackedLayer, make_table, use
+from apppot.image.place import cache_directory
 
 FORMAT = "apppot-layer"
 VERSION = 1
 STUCK = 60          # seconds without progress after which a waiter stops waiting
-
-
-def cache_directory(environ=None):
-    """The cache's path (bytes); it need not exist."""
-    environ = os.environb if environ is None else environ
-    given = environ.get(b"APPPOT_CACHE")
-    if given:
-        return os.path.abspath(given)
-    base = environ.get(b"XDG_CACHE_HOME")
-    if not base or not base.startswith(b"/"):
-        base = os.path.join(environ.get(b"HOME") or os.path.expanduser(b"~"), b".cache")
-    return base + b"/apppot"
 
 
 class Store:
