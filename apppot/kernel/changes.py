@@ -18,7 +18,9 @@ def put_in(machine, cow, image, ownership):
             os.write(2, f"apppot-start: {text}\n".encode("utf-8", "surrogateescape"))
 
     if machine.cow is None:
-        return layers.stack(image, machine.changes, ownership.uid, ownership.gid, machine.force, _only(machine, say))
+        found = layers.stack(image, machine.changes, ownership.uid, ownership.gid, machine.force, _only(machine, say))
+        layers.give_top(found, cow.upper, ownership)
+        return found
     own = snapshots.Snapshots(cow, image, ownership, warn=say)
     for archive in machine.changes:
         name = os.fsdecode(archive)

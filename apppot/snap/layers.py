@@ -19,6 +19,7 @@ from apppot.image.names import unescape
 from apppot.image.store import cache_directory
 from apppot.snap import snapshots
 from apppot.snap.base import chain, of_image
+from apppot.vfs.ownership import Record
 
 VERSION = 1
 
@@ -69,6 +70,19 @@ def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=N
             layer = _unpack(cache, key, path, layers[::-1] + image.layers, uid, gid, base, known, force, say)
         layers.append(layer)
     return layers[::-1]
+
+
+def give_top(layers, upper, ownership):
+    """Let a new upper layer's root look like that of the topmost layer: guests see the upper one."""
+    if not layers or os.listdir(upper):
+        return
+    layer = layers[0]
+    st = os.lstat(layer.host)
+    os.chmod(upper, st.st_mode & 0o1777 | 0o700)
+    told = layer.record(layer.host, b"", st.st_ino)
+    if told is not None:
+        ownership.set(os.lstat(upper), Record(*told), b"")
+    os.utime(upper, ns=(st.st_atime_ns, st.st_mtime_ns))
 
 
 def _cached(cache, key):

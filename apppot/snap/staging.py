@@ -17,7 +17,7 @@ from apppot.snap.archive import USER
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.namespace import Namespace
 from apppot.vfs.ondisk import CAPABILITY, KEPT_CAPABILITY
-from apppot.vfs.overlay import OPAQUE, WHITEOUT, Overlay
+from apppot.vfs.overlay import OPAQUE, OPAQUE_NAME, WHITEOUT, Overlay, mark
 from apppot.vfs.ownership import KEEP, Ownership, Record
 
 _DUMPDIR = b"D"                       # GNU: a directory with the list of what is in it
@@ -254,6 +254,7 @@ class Staging:
             node = self._resolve(directory) if directory else self.ns.root.node
             if node.kind == S_IFDIR:
                 self._clear(node, b"")
+                self._seal(self.ns.directory(KERNEL, node))
         elif not last.startswith(OPAQUE[:8]):          # .wh..wh.*: another union file system's own affairs
             hidden = last[4:]
             if hidden in (b"", b".", b".."):
@@ -267,6 +268,22 @@ class Staging:
                 self._clear(node, b"")
             elif node.kind and node.path not in self.made:
                 self._remove(node)
+
+    def _seal(self, directory):
+        """Say "opaque" of an empty directory rather than name all that it hides, as its archive does."""
+        if self.overlay.entries(KERNEL, directory):
+            return
+        upper = self.overlay.raise_directory(directory)
+        marker = upper + b"/" + OPAQUE
+        if not os.path.lexists(marker):
+            mark(marker)
+        for name in directory.whiteouts - {OPAQUE_NAME}:
+            os.unlink(upper + b"/" + WHITEOUT + name)
+        directory.whiteouts, directory.lowers = {OPAQUE_NAME}, ()
+        directory.fixed.clear()
+        directory.below.clear()
+        directory.node.host = upper
+        self.ns.flush()
 
     def _clear(self, node, keep):
         """Remove what is in a directory, but what the archive has and the names in `keep`."""

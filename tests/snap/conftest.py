@@ -30,6 +30,7 @@ class Machine(World):
                                    cache=self.top + b"/../cache") if self.archives else []
         self.cow = Cow.open(self.top + b"/cow")
         self.ownership = Ownership(self.cow.upper, self.cow.ownership_log)
+        layers.give_top(self.layers, self.cow.upper, self.ownership)
         self.overlay = Overlay(self.layers + self.image.layers, self.cow.upper, self.cow.work, self.ownership)
         self.ns = Namespace(self.overlay, self.ownership, cow=self.cow)
         self.said, self.warned = [], []
@@ -64,7 +65,7 @@ class Machine(World):
                      *((KEEP, KEEP) if owner is None else (owner.uid, owner.gid)),
                      tuple((name, self.ns.getxattr(KERNEL, node, name))
                            for name in sorted(self.ns.listxattr(KERNEL, node)))]
-            if path != b"/":              # its times are the upper layer's
+            if path != b"/":
                 shown.append(st.st_mtime_ns)
             if node.kind == stat.S_IFDIR:
                 todo += [self.ns.directory(KERNEL, node).prefix + name
