@@ -75,7 +75,7 @@ def _index(path, name):
 
 def _decompress(path, target, name, progress):
     with open(path, "rb") as file, open(target, "wb") as out:
-        progress.begin(f"decompressing {name}", os.path.getsize(path))
+        progress.begin(f"decompressing {os.path.basename(name)}", os.path.getsize(path))
         try:
             stream = compression.reader(_Watched(file, progress.advance), name)
             with tarstream.damage(name):
@@ -88,7 +88,7 @@ def _decompress(path, target, name, progress):
 def found(store, blobs, found, name, path, progress, key=None, facts=None):
     """The Image that `found` describes, with its layers unpacked."""
     count = len(found.layers)
-    digests = [_layer(store, blobs, blob, name, f"layer {number} of {count} of {name}", progress)
+    digests = [_layer(store, blobs, blob, name, f"layer {number} of {count} of {os.path.basename(name)}", progress)
                for number, blob in enumerate(found.layers, 1)]
     about = {"format": found.format, "digest": found.digest, "layers": digests, "config": found.config.raw,
              "tags": found.tags, "source": os.fsdecode(path), "file": facts}
@@ -123,7 +123,7 @@ def _import_tar(store, path, name, key, facts, progress):
         image = known_image(store, key, path)
         if image is not None:                       # another process has done it meanwhile
             return image
-        digest, stored = _unpack(store, staged, file, os.path.getsize(path), name, name, progress, {})
+        digest, stored = _unpack(store, staged, file, os.path.getsize(path), name, os.path.basename(name), progress, {})
         about = {"format": "tar", "digest": stored, "layers": [digest], "config": None, "source": os.fsdecode(path),
                  "file": facts}
         store.remember(key, about)

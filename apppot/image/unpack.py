@@ -36,6 +36,7 @@ class Unpacker:
         self.files = 0
         self._links = {}                # symlinks made so far: name -> target
         self._times = {}                # directories: name -> mtime_ns
+        self._now = 0                   # modification time of the member at hand
         self._fds = {b"": os.open(tree, _DIRECTORY)}
         self._known = {b""}             # directories that exist
         self._makers = {tarfile.DIRTYPE: self._directory, tarfile.SYMTYPE: self._symlink, tarfile.LNKTYPE: self._link,
@@ -99,6 +100,7 @@ class Unpacker:
                 os.mkdir(name, 0o700, dir_fd=start)
                 os.chmod(name, 0o755, dir_fd=start)
                 self.owners.set(directory, (0, 0, 0o755, -1))
+                self._times[directory] = self._now
             except FileExistsError:
                 pass
         try:
@@ -124,6 +126,8 @@ class Unpacker:
         """Put one member in its place."""
         name = tarstream.as_bytes(member.name)
         parts = self._parts(name, name)
+        self._now = tarstream.mtime_ns(member)
+        self._times.setdefault(b"", self._now)
         if not parts:
             if member.isdir():
                 self._describe(b"", member)

@@ -10,6 +10,9 @@ from apppot.image.progress import SILENT
 from apppot.image.store import Store
 
 
+_TIME = "its time is another"
+
+
 def verify(path, progress=SILENT, repair=False):
     """[(name in the image, what is wrong)] of an image's files in the cache. repair: put it right."""
     store = Store()
@@ -69,7 +72,7 @@ def _differences(true, cached):
             problem = _differs(here + name, there + name)
             if problem is not None:
                 yield b"/" + path + name, problem
-            elif os.path.isdir(here + name) and not os.path.islink(here + name):
+            if problem in (None, _TIME) and os.path.isdir(here + name) and not os.path.islink(here + name):
                 todo.append(path + name + b"/")
 
 
@@ -86,7 +89,7 @@ def _differs(true, cached):
         return None if os.readlink(true) == os.readlink(cached) else "the symbolic link leads elsewhere"
     if kind == S_IFREG and not _same_content(true, cached):
         return "its contents are not the image's"
-    return None if wanted.st_mtime_ns == found.st_mtime_ns else "its time is another"
+    return None if wanted.st_mtime_ns == found.st_mtime_ns else _TIME
 
 
 def _same_content(one, two):

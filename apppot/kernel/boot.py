@@ -48,6 +48,7 @@ def run(machine):
         stack.callback(ownership.close)
         layers = changes.put_in(machine, cow, image, ownership)
         root = Overlay(layers + machine.lowers[:-1] + image.layers, cow.upper, cow.work, ownership)
+        root.own = identity.own_ids(image.layers)
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
         window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
         running = RunningMachine(machine, run_dir.path, ns, window, ownership)

@@ -7,8 +7,10 @@ import os
 
 from apppot.errors import AppPotError
 from apppot.vfs import users
-from apppot.vfs.caller import KERNEL
+from apppot.vfs.caller import KERNEL, Caller
 from apppot.vfs.hostfs import HostFS
+from apppot.vfs.namespace import Namespace
+from apppot.vfs.overlay import Overlay
 
 NAME = b"user"
 HOME = b"/home/user"
@@ -28,10 +30,21 @@ def set_up(ns, uid, gid):
     make_directories(ns, HOME)
     if uid == 0:
         return
+    home = ns.resolve(KERNEL, HOME)
+    if ns.stat(Caller(uid=uid, gid=gid), home).st_uid == 0:         # what is in it may stay root's
+        ns.chown(KERNEL, home, uid, gid)
     shell = next((shell for shell in _SHELLS if exists(ns, shell)), b"/bin/sh")
     _put_line(ns, b"/etc/passwd", NAME, b"%s:x:%d:%d:AppPot user:%s:%s" % (NAME, uid, gid, HOME, shell))
     if not any(line.split(b":")[2:3] == [b"%d" % gid] for line in _lines(ns, b"/etc/group")):
         _put_line(ns, b"/etc/group", NAME, b"%s:x:%d:" % (NAME, gid))
+
+
+def own_ids(layers):
+    """(uid, gid) that the image's own passwd gives `user`, or None: what is theirs is the host user's here."""
+    if not any(layer.recorded for layer in layers):
+        return None
+    user = users.user_by_name(Namespace(Overlay(layers)), KERNEL, NAME)
+    return (user.uid, user.gid) if user is not None and user.uid else None
 
 
 def start_user(ns, machine, uid, config=None):

@@ -37,7 +37,7 @@ def write(source, path, format, progress=SILENT, size=None, boot=False):
     """
     path = os.path.abspath(os.fsencode(path))
     with output.whole(path, format == "directory") as temporary:
-        progress.begin(f"writing {os.fsdecode(path)}", None)
+        progress.begin(f"writing {os.fsdecode(os.path.basename(path))}", None)
         try:
             if format == "directory":
                 return _directory(source, temporary, path, progress)

@@ -42,6 +42,7 @@ class Overlay(OnDisk):
     def __init__(self, lowers, upper=None, work=None, ownership=None):
         layers = layers_of(lowers)
         self.lowers = tuple(layer.host for layer in layers)
+        self.own = None          # (uid, gid) of who is the host's user: their files have no owner of their own
         self.recorded = [(layer.host + b"/", layer) for layer in layers if layer.recorded]
         self.lazy = any(layer.lazy for layer in layers)
         if self.lazy:
@@ -173,6 +174,10 @@ class Overlay(OnDisk):
         if told is None:
             return S_IFMT(st.st_mode)
         record = Record(*told)
+        if self.own is not None and record.uid == self.own[0]:
+            record.uid = KEEP
+            if record.gid == self.own[1]:
+                record.gid = KEEP
         self.ownership.records[st.st_dev, st.st_ino] = record
         return S_IFMT(record.mode) if record.rdev != KEEP else S_IFMT(st.st_mode)
 

@@ -87,16 +87,22 @@ def print_table(titles, rows, right=()):
     Console().print(table)
 
 
-def write(command, source, path, chosen, default=None):
-    """Write a Source to `path` in the format that --format or the name says."""
+def target_format(path, chosen, default=None):
+    """The format of what is to be written to `path`: --format, else what the name says."""
     from apppot.making import formats
     format = chosen["format"] or formats.by_name(path) or default
     if format is None:
         raise UsageError(f"in which format is {os.fsdecode(path)} to be? Say --format {'|'.join(formats.FORMATS)}")
-    boot, size = chosen.get("bootable", False), chosen.get("size")
+    boot, size = chosen["bootable"], chosen["size"]
     if format != "ext4" and (boot or size is not None):
         raise UsageError(f"{'--bootable' if boot else '--size'} is for ext4 images, and this one is {format}")
-    for line in formats.write(source, path, format, command.progress, size, boot):
+    return format
+
+
+def write(command, source, path, format, chosen):
+    """Write a Source to `path`."""
+    from apppot.making import formats
+    for line in formats.write(source, path, format, command.progress, chosen["size"], chosen["bootable"]):
         command.note(line)
 
 

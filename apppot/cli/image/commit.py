@@ -3,14 +3,15 @@
 import os
 
 from apppot.cli.image import writing
-from apppot.cli.image.command import Command, image_path, required, write
+from apppot.cli.image.command import Command, image_path, required, target_format, write
 
 
 def run(command, chosen, words):
     target = required(chosen, "output", "-o NEW")
+    format = target_format(target, chosen, "directory" if target.endswith(b"/") else None)
     from apppot.making.source import Source
     with Source.open(image_path(words[1]), os.fsencode(words[0]), command.progress) as source:
-        write(command, source, target, chosen, "directory" if target.endswith(b"/") else None)
+        write(command, source, target, format, chosen)
 
 
 main = Command(

@@ -1,14 +1,15 @@
 """apppot image convert: write an image in another format."""
 
 from apppot.cli.image import writing
-from apppot.cli.image.command import Command, image_path, required, write
+from apppot.cli.image.command import Command, image_path, required, target_format, write
 
 
 def run(command, chosen, words):
     target = required(chosen, "output", "-o DST")
+    format = target_format(target, chosen, "directory" if target.endswith(b"/") else None)
     from apppot.making.source import Source
     with Source.open(image_path(words[0]), None, command.progress) as source:
-        write(command, source, target, chosen, "directory" if target.endswith(b"/") else None)
+        write(command, source, target, format, chosen)
 
 
 main = Command(
