@@ -26,6 +26,15 @@ class Member(tarfile.TarInfo):
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
             raise tarfile.ReadError(str(error)) from None       # tarfile would take it for the archive's end
 
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        member = super().frombuf(buf, encoding, errors)
+        if buf[257:265] == b"ustar  \0":      # GNU's own format has times where ustar has the start of a long name
+            times = tarfile.nts(buf[345:500], encoding, errors)
+            if times and member.name.startswith(times + "/"):
+                member.name = member.name[len(times) + 1:]
+        return member
+
     def _proc_member(self, tar):
         if self.type in _LONG + _EXTENDED and not 0 <= self.size <= MOST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
