@@ -62,8 +62,6 @@ class Attendant:
         typed = info.si_code == _SI_KERNEL and signum != signal.SIGHUP
         if signum == signal.SIGCONT:
             self._job_control.continued()
-        if signum in _STOPS:
-            self._job_control.ask()
         if signum in _PASSED_ON + _STOPS and not typed:
             _send(self._target, signum)
 

@@ -162,11 +162,19 @@ def test_ctrl_backslash(terminal):
     assert it.end() == 128 + signal.SIGQUIT
 
 
-def test_ctrl_z_in_the_callers_shell(outer):
+def test_ctrl_z_in_the_callers_shell(outer, job):
     """Ctrl-Z to a command that is no shell stops apppot-start too, for the caller's shell to see; fg goes on."""
-    outer.type("machine sh -c 'echo re\"\"ady; sleep 1; echo fi\"\"rst; read x; echo got $x; exit 4'\n")
-    outer.expect("\nready")
+    (job / "ticks.py").write_text("""
+import os, time
+while not os.path.exists("go"):
+    time.sleep(0.05)
+    print("tick", flush=True)
+print("got", input())
+raise SystemExit(4)
+""")
+    outer.type("machine python3 ticks.py\n")
     for _ in range(2):
+        outer.expect("\ntick")             # it has got the terminal
         outer.type("\x1a")
         outer.expect(r"\[1\]\+  Stopped ")
         outer.expect(r"\$ ")
@@ -174,7 +182,7 @@ def test_ctrl_z_in_the_callers_shell(outer):
         outer.expect(r"\[1\]\+  Stopped ")
         outer.type("fg\n")
         outer.expect(r"fg\r\n.*apppot\.cli\.start.*\r\n")
-    outer.expect("first\r")
+    (job / "go").touch()
     outer.type("input\n")
     outer.expect("\ngot input")
     outer.expect(r"\$ ")
@@ -202,9 +210,8 @@ def test_suspend_in_the_guests_shell(outer):
 def test_a_background_job_that_reads_stops(outer):
     outer.type("machine sh -c 'read x; echo got $x' &\n")
     outer.expect(r"\[1\] \d+")
-    time.sleep(1)
-    outer.type("\n")
-    outer.expect(r"\[1\]\+  Stopped ")
+    outer.type("until jobs | grep Stopped; do sleep 0.1; done\n")
+    outer.expect(r"\n\[1\]\+  Stopped ")
     outer.type("fg\n")
     outer.expect(r"fg\r\nmachine.*\r\n")
     outer.type("input\n")
