@@ -95,6 +95,7 @@ class LazyTree(Layer):
     def _join(self):
         """Make the tree's place, if it isn't there, and be among its users."""
         for _ in range(10):
+            os.makedirs(self.place, 0o700, exist_ok=True)
             for part in (b"tree", b"index", b"links"):
                 os.makedirs(self.place + b"/" + part, 0o700, exist_ok=True)
             try:
