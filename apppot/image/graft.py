@@ -4,6 +4,7 @@ The merge was made beside the upper layer, in `merging.new`:
 
     tree/           what the merge changes, as a layer with OCI whiteouts over the upper layer
     ownership.log   a `set` or `delete` line for each of its files (see vfs/ownership.py)
+    times           "ATIME MTIME NAME" of its directories, in nanoseconds: moving things out of them changes theirs
     merged          JSON: what becomes an entry of `merged` in cow.json
 
 Renaming it to `merging` decides: what is not renamed is thrown away at the next start, what is renamed is carried out
@@ -15,7 +16,7 @@ import os
 from stat import S_ISDIR
 
 from apppot.image.cow import remove_tree
-from apppot.image.names import escape
+from apppot.image.names import escape, unescape
 
 NEW, DECIDED = b"/merging.new", b"/merging"
 WHITEOUT, OPAQUE = b".wh.", b".wh..wh..opq"
@@ -54,6 +55,7 @@ def recover(cow_path):
 class _Graft:
     def __init__(self, cow_path):
         self.upper = cow_path + b"/upper"
+        self.times = {}
         self.log = os.open(cow_path + b"/ownership.log", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         _cut_torn_line(self.log)
 
@@ -62,6 +64,9 @@ class _Graft:
             if os.path.lexists(place + b"/tree/" + OPAQUE):
                 for name in os.listdir(self.upper):
                     self.remove(self.upper + b"/" + name)
+            for line in _read(place + b"/times").splitlines():
+                atime, mtime, name = line.split(b" ")
+                self.times[self.upper + b"/" + unescape(name) if name else self.upper] = int(atime), int(mtime)
             self.directory(place + b"/tree", self.upper)
             _write(self.log, _read(place + b"/ownership.log"))
         finally:
@@ -69,18 +74,19 @@ class _Graft:
 
     def directory(self, source, target):
         """Move what is in `source` into the directory `target`, then give that the attributes of `source`."""
-        stack = [(source, target, _names(source), os.lstat(source))]
+        stack = [(source, target, _names(source))]
         while stack:
-            source, target, names, st = stack[-1]
-            os.utime(source, ns=(st.st_atime_ns, st.st_mtime_ns))     # in case that we don't come to the end
+            source, target, names = stack[-1]
             if names:
                 name = names.pop()
                 if self.entry(source + b"/" + name, target + b"/" + name):
                     source += b"/" + name
-                    stack.append((source, target + b"/" + name, _names(source), os.lstat(source)))
+                    stack.append((source, target + b"/" + name, _names(source)))
             else:
                 stack.pop()
                 _copy_attributes(source, target)
+                if target in self.times:
+                    os.utime(target, ns=self.times[target])
                 if stack:
                     os.rmdir(source)
 
@@ -141,7 +147,6 @@ def _copy_attributes(source, target):
             os.removexattr(target, name)
     for name, value in wanted.items():
         os.setxattr(target, name, value)
-    os.utime(target, ns=(st.st_atime_ns, st.st_mtime_ns))
 
 
 def _xattrs(path):

@@ -13,6 +13,7 @@ from apppot.errors import AppPotError
 from apppot.image import tarstream
 from apppot.image.cow import remove_tree
 from apppot.image.layer import Layer
+from apppot.image.names import escape
 from apppot.snap.archive import USER
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.namespace import Namespace
@@ -398,13 +399,15 @@ class Staging:
 
 
 def write_records(tree, ownership, log):
-    """A line for every file of a layer: its record, or that it has none."""
-    from apppot.image.names import escape
-    lines = []
+    """A line for every file of a layer: its record, or that it has none. The times of directories go to `times`."""
+    lines, times = [], []
     for top, directories, files in os.walk(tree):
         for path in [top + b"/" + name for name in directories + files if name[:4] != WHITEOUT] + [tree] * (top == tree):
             name = escape(path[len(tree) + 1:])
-            record = ownership.of(os.lstat(path))
+            st = os.lstat(path)
+            record = ownership.of(st)
+            if S_IFMT(st.st_mode) == S_IFDIR:
+                times.append(b"%d %d %s\n" % (st.st_atime_ns, st.st_mtime_ns, name))
             if record:
                 mode = b"-1" if record.mode == KEEP else b"%o" % record.mode
                 lines.append(b"set %d %d %s %d %s\n" % (record.uid, record.gid, mode, record.rdev, name))
@@ -412,6 +415,8 @@ def write_records(tree, ownership, log):
                 lines.append(b"delete %s\n" % name)
     with open(log, "wb") as file:
         file.write(b"".join(lines))
+    with open(os.path.dirname(log) + b"/times", "wb") as file:
+        file.write(b"".join(times))
 
 
 class _Refused(Exception):
