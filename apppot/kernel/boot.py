@@ -32,9 +32,9 @@ from apppot.vfs.procfs import ProcFS
 
 def run(machine):
     """Run the machine to its end; the exit status of the guest's command."""
-    attendant = Attendant()
     with ExitStack() as stack:
         image = stack.enter_context(open_image(machine.image, machine.progress or SILENT, machine.below))
+        attendant = Attendant()         # only now: it blocks signals, and unpacking may take long
         run_dir = stack.enter_context(closing(RunDirectory()))
         if machine.cow is not None:
             cow = stack.enter_context(closing(Cow.open(machine.cow)))

@@ -7,7 +7,7 @@ import json
 import os
 import tarfile
 import time
-from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISGID, S_ISUID
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISGID, S_ISUID
 
 from apppot.errors import AppPotError
 from apppot.image.compression import zstandard
@@ -40,7 +40,7 @@ def write(source, path, format, progress=SILENT, size=None, boot=False):
         progress.begin(f"writing {os.fsdecode(os.path.basename(path))}", None)
         try:
             if format == "directory":
-                return _directory(source, temporary, path, progress)
+                return _directory(source, temporary, progress)
             if format == "oci":
                 _oci(source, temporary, progress)
             elif format == "squashfs":
@@ -56,20 +56,20 @@ def write(source, path, format, progress=SILENT, size=None, boot=False):
 
 # Directory
 
-def _directory(source, target, final, progress):
-    """As `tar -x --no-same-owner` would: everything belongs to the user, devices are left out."""
+def _directory(source, target, progress):
+    """As `tar -x` would. For root everything is as in the image; else all belongs to the user, and devices and set-id
+    bits, which would be the user's, are left out."""
+    root = os.geteuid() == 0
+    bits = 0o7777 if root else 0o1777
     left_out = set_ids = 0
     directories = []
-    mode = 0o755
     for entry in source.entries():
         path = target + b"/" + entry.path if entry.path else target
         st, kind = entry.st, entry.kind
         if kind == S_IFDIR:
             if entry.path:
                 os.mkdir(path, 0o700)
-            else:
-                mode = st.st_mode & 0o777 | 0o700
-            directories.append((path, st))
+            directories.append((path, entry))
         elif entry.same is not None:
             os.link(target + b"/" + entry.same, path, follow_symlinks=False) \
                 if os.path.lexists(target + b"/" + entry.same) else None
@@ -79,25 +79,22 @@ def _directory(source, target, final, progress):
             set_ids += bool(st.st_mode & (S_ISUID | S_ISGID))
         elif kind == S_IFLNK:
             os.symlink(source.target(entry), path)
-            os.utime(path, ns=(st.st_mtime_ns, st.st_mtime_ns), follow_symlinks=False)
         elif kind == S_IFIFO:
             os.mkfifo(path, 0o600)
-            os.chmod(path, st.st_mode & 0o7777)
+        elif root and kind in (S_IFCHR, S_IFBLK):
+            os.mknod(path, kind | 0o600, st.st_rdev)
         else:
             left_out += 1
             continue
-        if kind in (S_IFREG, S_IFDIR):
-            _set_xattrs(source, entry, path)
-    for path, st in reversed(directories):
-        os.chmod(path, st.st_mode & 0o7777)
-        os.utime(path, ns=(st.st_mtime_ns, st.st_mtime_ns))
-    os.chmod(target, mode & 0o700 if set_ids else mode)
+        if kind != S_IFDIR:
+            _attributes(source, entry, path, root, bits)
+    for path, entry in reversed(directories):
+        _attributes(source, entry, path, root, bits)
     lines = []
     if left_out:
         lines.append(f"{left_out} device nodes or sockets were left out: only root can make them")
-    if set_ids:
-        lines.append(f"{os.fsdecode(final)} has {set_ids} set-user-id or set-group-id files, which are yours now: its "
-                     "top directory is closed to others (chmod to open it)")
+    if set_ids and not root:
+        lines.append(f"{set_ids} files are not set-user-id or set-group-id any more: they are yours now")
     return lines
 
 
@@ -107,20 +104,25 @@ def _file(source, entry, path, progress):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             copy_data(origin.fileno(), fd)
-            os.fchmod(fd, st.st_mode & 0o7777)
-            os.utime(fd, ns=(st.st_mtime_ns, st.st_mtime_ns))
         finally:
             os.close(fd)
     progress.advance(st.st_size)
 
 
-def _set_xattrs(source, entry, path):
-    for name, value in source.xattrs(entry).items():
-        if name.startswith("user."):
-            try:
-                os.setxattr(path, name, value, follow_symlinks=False)
-            except OSError:
-                pass
+def _attributes(source, entry, path, root, bits):
+    st = entry.st
+    if root:
+        os.chown(path, st.st_uid, st.st_gid, follow_symlinks=False)
+    if entry.kind in (S_IFREG, S_IFDIR):
+        for name, value in source.xattrs(entry).items():
+            if root or name.startswith("user."):
+                try:
+                    os.setxattr(path, name, value, follow_symlinks=False)
+                except OSError:
+                    pass
+    if entry.kind != S_IFLNK:
+        os.chmod(path, st.st_mode & bits)
+    os.utime(path, ns=(st.st_mtime_ns, st.st_mtime_ns), follow_symlinks=False)
 
 
 # Tar

@@ -3,6 +3,7 @@ devices and set-user-id bits, and needs no privilege. The root is the host's, th
 
 import os
 import shutil
+import signal
 import sys
 
 from apppot.errors import AppPotError
@@ -56,6 +57,11 @@ def _run(machine):
         finally:
             os._exit(status)
     os.close(theirs)
-    with open(ours, "rb") as file:
-        said = file.read().decode(errors="replace")
+    try:
+        with open(ours, "rb") as file:
+            said = file.read().decode(errors="replace")
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)        # the machine ends with its supervisor
+        os.waitpid(pid, 0)
+        raise
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said

@@ -1,6 +1,7 @@
 """What the image commands share: one class that parses, prints the help and reports."""
 
 import os
+import signal
 import sys
 
 from apppot.cli import progress, report
@@ -38,6 +39,7 @@ class Command:
         if not least <= len(words) <= (most or len(words)):
             raise UsageError(f"{'too few' if len(words) < least else 'too many'} words; the usage is: "
                              f"{self.program} {self.usage}")
+        signal.signal(signal.SIGTERM, _end)
         self.quiet = chosen["quiet"]
         self.progress = progress.for_command(self.program, self.quiet)
         return self.run(self, chosen, words) or 0
@@ -45,6 +47,11 @@ class Command:
     def note(self, line):
         if not self.quiet:
             report.say(self.program, line)
+
+
+def _end(signum, frame):
+    """What is half-made is removed on the way out."""
+    raise SystemExit(128 + signum)
 
 
 def image_path(word):
