@@ -11,6 +11,7 @@ from apppot.image.opening import open_image
 from apppot.image.progress import SILENT
 from apppot.kernel import changes, environment, hooks, identity, limits, wall
 from apppot.kernel.credentials import Credentials
+from apppot.kernel.fastpath import FastPath
 from apppot.kernel.rundir import RunDirectory, temporary
 from apppot.kernel.running import RunningMachine
 from apppot.kernel.signals import Attendant
@@ -220,8 +221,11 @@ def _supervise(machine, running, attendant, creds, paths, command):
     if machine.trace is not None:
         from apppot.kernel.tracing import Trace
         tracing = Trace(machine.trace)
+    running.patched = _patched_directory(machine, running)
     rules = wall.rule_set(machine, running)
     supervisor = Supervisor(running, filters, rules, stats, tracing)
+    if rules is not None and running.patched is not None:
+        supervisor.fast = supervisor.execs.fast = FastPath(running, running.patched)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     descriptors = limits.raise_descriptors()
 
@@ -255,6 +259,21 @@ def _supervise(machine, running, attendant, creds, paths, command):
     if machine.cow is None and not machine.discard and sys.stdin is not None and sys.stdin.isatty():
         running.say("what the machine changed outside of the job directory is thrown away; --cow DIR keeps it")
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def _patched_directory(machine, running):
+    """Where patched libraries are kept, or None: the fast path is off (DESIGN §4.2)."""
+    if machine.isolation != "standard" or machine.trace is not None or running.ns.root.fs.recorded:
+        return None                        # what a layer's records say of its files, the cache can't show yet
+    home = os.environb.get(b"XDG_CACHE_HOME") or os.path.join(os.path.expanduser(b"~"), b".cache")
+    for cache in (os.environb.get(b"APPPOT_CACHE"), home + b"/apppot", running.run_dir):
+        try:
+            os.makedirs(cache + b"/patched", 0o700, exist_ok=True)
+        except (OSError, TypeError):
+            continue
+        if os.access(cache + b"/patched", os.W_OK | os.X_OK):
+            return cache + b"/patched"
+    return None
 
 
 def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules, output):

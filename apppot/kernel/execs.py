@@ -24,6 +24,7 @@ class Execs:
         self.base_filter, self.identity_filter = filters
         self.rules = rules
         self.first = None
+        self.fast = None                    # the FastPath, where there is one
 
     def answer(self, task, answer):
         """The answer to an execve that is about to be made."""
@@ -85,9 +86,11 @@ class Execs:
         if not task.identity_filter and (task.creds.virtual or self.running.has_records):
             filters.append(self.identity_filter)
             task.identity_filter = True
+        mode = self.fast.mode(task) if self.fast is not None else 0
+        task.group.loading = mode != 0 and program.interpreter is not None
         try:
             task.memory.write(MAILBOX, loading.operations(program, task.creds, self.running.window, filters, first,
-                                                          self.rules))
+                                                          self.rules, self.fast, mode))
         except (OSError, ValueError):
             return False
         return True

@@ -17,11 +17,12 @@ _COMM_LENGTH = 15                  # TASK_COMM_LEN of <linux/sched.h> less the N
 _PROT_WRITE = 2
 
 
-def operations(program, creds, window, filters=(), first=False, rules=None):
+def operations(program, creds, window, filters=(), first=False, rules=None, fast=None, mode=0):
     """The encoded mailbox that starts `program`.
 
     `filters`: addresses of struct sock_fprog in the window to install; `first`: the machine's first task, which also
-    gives up gaining privileges and enters the Landlock domain behind descriptor `rules`, if there is one.
+    gives up gaining privileges and enters the Landlock domain behind descriptor `rules`, if there is one. `fast`: the FastPath, or None, and the
+    `mode` in which the process may use it.
     """
     box = mailbox.Mailbox()
     box.add(mailbox.WINDOW, window.path, SIZE)
@@ -39,6 +40,8 @@ def operations(program, creds, window, filters=(), first=False, rules=None):
     box.add(mailbox.AUXV, _AT_ENTRY, *start)
     if program.interpreter is not None:
         host, elf = program.interpreter
+        if mode:
+            host, elf = fast.loader(host)
         loader_origin = _map_object(box, INTERPRETER, host, elf, 0)
         start = INTERPRETER if elf.position_independent else ABSOLUTE, elf.entry - loader_origin
         box.add(mailbox.AUXV, _AT_BASE, INTERPRETER, -loader_origin)
@@ -54,6 +57,8 @@ def operations(program, creds, window, filters=(), first=False, rules=None):
             box.add(mailbox.LANDLOCK, rules)
     for address in filters:
         box.add(mailbox.FILTER, address)
+    if mode:
+        box.add(mailbox.FAST, mode)
     box.add(mailbox.JUMP, *start)
     return box.encode()
 

@@ -35,6 +35,7 @@ class RunningMachine:
         self.sudo_file = self.snap_file = None
         self._of_snapshots = None
         self.procfs = None
+        self.patched = None            # host directory of patched libraries, where the fast path is on
         self.tasks, self.groups = {}, {}
         self.stopped_tasks = set()
         self.affinity = None

@@ -28,6 +28,7 @@ from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
 _SECCOMP_STATUS = ptrace.EVENT_SECCOMP << 16 | signal.SIGTRAP << 8 | 0x7F
 _EXIT_STOP = signal.SIGTRAP | 0x80          # PTRACE_O_TRACESYSGOOD
 _TURNS = 8                                  # stops served before everybody's turn comes
+_FAULTS = frozenset((signal.SIGSEGV, signal.SIGBUS))
 _STRICT = 1                                 # Task.seccomp
 
 
@@ -50,6 +51,7 @@ class Supervisor:
         self.execs = Execs(running, self.tracer, self.answers, filters, rules, tracing)
         self.workers = Workers(self.affinity)
         self.job_control = None
+        self.fast = None                    # the FastPath, where there is one
         self.main = None                    # tgid of the first process
         self.status = None                  # its wait status
         self.then = lambda status: False    # called when it has ended: whether another one was started in its place
@@ -203,6 +205,12 @@ class Supervisor:
 
     def _on_signal(self, task, signum):
         """A signal is about to be delivered."""
+        if self.fast is not None:
+            self.tracer.get(task.tid)
+            if self.fast.leave(task, self.tracer):
+                self.tracer.set(task.tid)
+                if signum in _FAULTS and self.tracer.signal_code(task.tid) > 0:
+                    signum = 0              # the stub could not read the path: the kernel will say EFAULT
         if task.slot is not None:
             self.answers.leave_gadget(task)
         self.tracer.cont(task.tid, signum)
@@ -216,6 +224,9 @@ class Supervisor:
             return
         self.tracer.get(tid)
         number = regs[ORIG_RAX]
+        missed = number >> 32 == 1
+        if missed:
+            number &= 0xFFFFFFFF
         task.program = None
         task.memory.tid = tid
         if task.scratch is not None:
@@ -239,8 +250,13 @@ class Supervisor:
             answer = -self._bug(number, error)
         if answer.__class__ is Later:
             self.workers.start(task, number, answer)
-        else:
-            self._give(task, number, answer)
+            return
+        if self.fast is not None:
+            answer = self.fast.after(task, number, regs, answer, missed)
+            if missed and answer is NATIVE:
+                regs[ORIG_RAX] = number
+                self.tracer.set(tid)
+        self._give(task, number, answer)
 
     def _work_done(self, pid, status):
         """What a task's call waited for is done; its registers are in use by others meanwhile."""

@@ -76,13 +76,14 @@ class ThreadGroup:
     the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None.
     """
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "_pidfd")
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loading", "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
         self.tasks = set()
         self.exec_by = set()
         self.deferred = None
+        self.loading = False           # its dynamic loader has not opened the C library yet
         self._pidfd = -1
 
     def pidfd(self):

@@ -23,6 +23,8 @@ def rule_set(machine, running):
 def _rules(running):
     yield running.stub, landlock.READ
     yield running.run_dir, landlock.READ
+    if running.patched is not None:
+        yield running.patched, landlock.READ
     for mount in running.ns.mounts():
         layers = [host or b"/" for host, below in mount.fs.roots() if not below]
         if mount.fs is running.procfs:

@@ -5,7 +5,7 @@ import struct
 from apppot.platform.layout import MAILBOX, MAILBOX_SIZE
 
 (JUMP, OPEN, RESERVE, MAP, ANONYMOUS, ZERO, AUXV, CLOSE, COMM, WINDOW, FILTER, NO_NEW_PRIVS, LANDLOCK, EXEC_STACK,
- WRITE, EXIT, CHDIR) = range(17)
+ WRITE, EXIT, CHDIR, FAST) = range(18)
 
 ABSOLUTE = 0                       # a base that is 0: offsets are addresses
 PROGRAM, INTERPRETER = 1, 2

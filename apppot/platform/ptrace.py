@@ -37,6 +37,8 @@ class Tracer:
         self._word = ctypes.c_ulong()
         self._word_address = ctypes.addressof(self._word)
         self._siginfo = ctypes.create_string_buffer(128)
+        self._siginfo_address = ctypes.addressof(self._siginfo)
+        self._siginfo = ctypes.create_string_buffer(128)
 
     def seize(self, pid):
         """Attach to `pid` without stopping it. OSError when the host forbids it."""
@@ -71,6 +73,12 @@ class Tracer:
     def interrupt(self, tid):
         if _ptrace(_INTERRUPT, tid, 0, 0) < 0:
             raise TaskGone(tid)
+
+    def signal_code(self, tid):
+        """si_code of the signal that is about to be delivered (sigaction(2)): positive when the kernel sends it."""
+        if _ptrace(_GETSIGINFO, tid, 0, self._siginfo_address) < 0:
+            raise TaskGone(tid)
+        return int.from_bytes(self._siginfo[8:12], "little", signed=True)
 
     def event_message(self, tid):
         if _ptrace(_GETEVENTMSG, tid, 0, self._word_address) < 0:

@@ -41,6 +41,11 @@ class Window:
         self._free_vectors = list(range(VECTORS))
         self._programs_used = 0
 
+    @property
+    def memory(self):
+        """The window's own map, for the translation cache."""
+        return self._map
+
     # -- argument slots
 
     def new_slot(self):

@@ -14,7 +14,7 @@ NAME = "apppot-stub"
 
 # No libc, no SSE (vector registers hold the guest's values); position-independent code, linked at a fixed high address.
 FLAGS = """
-    -nostdlib -static -ffreestanding -fno-stack-protector -fpie -no-pie -mno-sse -mno-red-zone -O2 -Wall
+    -nostdlib -static -ffreestanding -fno-stack-protector -fpie -no-pie -mno-sse -mno-red-zone -ffixed-r15 -O2 -Wall
     -fno-asynchronous-unwind-tables -fcf-protection=none
     -Wl,-T,stub.ld -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--no-warn-rwx-segments
 """.split()

@@ -44,4 +44,60 @@ _start:
         xorl    %r15d, %r15d
         jmp     *%rcx
 
+        .section .text.fast, "ax"
+        .globl fast_entry, fast_body, fast_end
+/* A patched site's trampoline comes here with the number in eax and the address of the site's `syscall` in rcx; r11 is
+ * free, as rcx is, because `syscall` destroys both. Between fast_body and fast_end r15 points at the frame (fast.h), so
+ * that the supervisor can put the task back to the site when a signal comes. */
+fast_entry:
+        leaq    -128(%rsp), %rsp        /* the red zone */
+        pushfq
+        pushq   %rcx
+        pushq   %rax
+        pushq   %rdi
+        pushq   %rsi
+        pushq   %rdx
+        pushq   %r10
+        pushq   %r8
+        pushq   %r9
+        pushq   %rbx
+        pushq   %rbp
+        pushq   %r12
+        pushq   %r13
+        pushq   %r14
+        pushq   %r15
+        pushq   $0
+        cld
+        movq    %rsp, %r15
+fast_body:
+        movq    %rsp, %rdi
+        andq    $-16, %rsp
+        call    fast_call
+        movq    %r15, %rsp
+fast_end:
+        popq    %r15                    /* committed */
+        popq    %r15
+        popq    %r14
+        popq    %r13
+        popq    %r12
+        popq    %rbp
+        popq    %rbx
+        popq    %r9
+        popq    %r8
+        popq    %r10
+        popq    %rdx
+        popq    %rsi
+        popq    %rdi
+        testl   %eax, %eax
+        popq    %rax                    /* the result, or the number again */
+        popq    %rcx
+        jz      1f
+        addq    $2, %rcx                /* behind the site's `syscall` */
+        jmp     2f
+1:      btsq    $32, %rax               /* tells the supervisor of the miss; the kernel looks at 32 bits */
+2:      movq    (%rsp), %r11
+        popfq
+        leaq    128(%rsp), %rsp
+        jmp     *%rcx
+
         .section .note.GNU-stack, "", @progbits

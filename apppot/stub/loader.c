@@ -2,9 +2,9 @@
  *
  * At PTRACE_EVENT_EXEC the supervisor writes a list of operations into the mailbox; the stub runs it and jumps. It
  * decides nothing: which files, addresses and protections is what apppot/kernel/exec.py worked out. */
+#include "call.h"
+#include "fast.h"
 #include "layout.h"
-#include <stddef.h>
-#include <stdint.h>
 
 enum {                          /* operations and their operands, 8 bytes each; see apppot/platform/mailbox.py */
     OP_JUMP = 0,                /* base, offset */
@@ -24,26 +24,14 @@ enum {                          /* operations and their operands, 8 bytes each; 
     OP_WRITE = 14,              /* descriptor, text, length */
     OP_EXIT = 15,               /* status */
     OP_CHDIR = 16,              /* path */
+    OP_FAST = 17,               /* mode of the fast path */
 };
-enum { NR_write = 1, NR_close = 3, NR_mmap = 9, NR_mprotect = 10, NR_munmap = 11, NR_chdir = 80, NR_prctl = 157, NR_exit_group = 231,
-       NR_openat = 257, NR_seccomp = 317, NR_landlock_restrict_self = 446 };
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_CLOEXEC = 02000000 };
 enum { PROT_NONE = 0, PROT_READ = 1, PROT_RWX = 7, PROT_GROWSDOWN = 0x01000000 };
 enum { MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000,
        MAP_FIXED_NOREPLACE = 0x100000 };
 enum { PR_SET_NAME = 15, PR_SET_NO_NEW_PRIVS = 38, SECCOMP_SET_MODE_FILTER = 1 };
 enum { BASES = 4, PAGE = 4096 };
-
-static inline long call6(long nr, long a, long b, long c, long d, long e, long f) {
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    register long r9 __asm__("r9") = f;
-    long result;
-    __asm__ volatile("syscall" : "=a"(result) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return result;
-}
-#define CALL(nr, a, b, c) call6(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
 
 /* Past the point of no return the kernel ends a process whose program it can't map with SIGSEGV; so do we. */
 static _Noreturn void fail(void) {
@@ -132,6 +120,8 @@ uint64_t load_program(uint64_t *stack) {
             CALL(NR_write, op[1], op[2], op[3]); op += 4; break;
         case OP_CHDIR:
             CALL(NR_chdir, op[1], 0, 0); op += 2; break;
+        case OP_FAST:
+            ((struct state *)FAST_STATE)->mode = (uint32_t)op[1]; op += 2; break;
         case OP_EXIT:
             CALL(NR_exit_group, op[1], 0, 0); break;
         default:

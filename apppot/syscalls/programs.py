@@ -85,6 +85,11 @@ def _read(host):
     return content, status.st_ctime
 
 
+def loader(host):
+    """(host path, Elf) of a dynamic loader."""
+    return host, _read(host)
+
+
 def _script(start):
     """(interpreter, argument or b"") of a `#!` line, by the rules of load_script() in fs/binfmt_script.c."""
     line = start[2:_SCRIPT_LINE]

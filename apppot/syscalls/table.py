@@ -352,7 +352,7 @@ ROWS = (
     denied(214, "epoll_ctl_old", ENOSYS, GONE),
     denied(215, "epoll_wait_old", ENOSYS, GONE),
     native(216, "remap_file_pages"),
-    traced(217, "getdents64", LISTING),
+    traced(217, "getdents64", LISTING, STUB),
     native(218, "set_tid_address"),
     native(219, "restart_syscall"),
     native(220, "semtimedop"),

@@ -180,5 +180,12 @@ class Filesystem:
     def removexattr(self, caller, node, name):
         fail(EOPNOTSUPP)
 
+    def native(self, directory):
+        """How the host's kernel may answer for names in a directory by itself: (host directory, writable, verify).
+
+        None: it may not. `verify`: others may replace the directory or what leads to it behind our back.
+        """
+        return None
+
     def close(self):
         """The machine ends: close descriptors."""

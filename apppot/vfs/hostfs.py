@@ -213,6 +213,11 @@ class HostFS(OnDisk):
         hidden = [path.rpartition(b"/")[2] for path in self.concealed if path.rpartition(b"/")[0] == directory.host]
         return [entry for entry in scan(directory.host) if entry[0] not in hidden]
 
+    def native(self, directory):
+        if not self.plain_directory(directory):
+            return None
+        return directory.host, not self.readonly, True
+
     def plain_directory(self, directory):
         return not any(path.rpartition(b"/")[0] == directory.host for path in self.concealed)
 

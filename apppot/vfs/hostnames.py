@@ -16,6 +16,7 @@ class HostNames:
     def __init__(self):
         self._layers = {}                  # host path of a layer or mount -> guest path (b"" for "/")
         self._moved = {}                   # host path of a lower directory -> guest path or None
+        self._copies = {}                  # host path of a copy of a file -> host path of the original
         self._cache = {}                   # host directory -> guest directory
 
     def set_mounts(self, mounts):
@@ -44,8 +45,13 @@ class HostNames:
             self._moved[host] = old
         self._cache.clear()
 
+    def know(self, host, original):
+        """`host` is a copy of the host file `original`: guests see the original's name."""
+        self._copies[host] = original
+
     def guest_path(self, host):
         """The guest path of a host file, or None: outside all layers and mounts, deleted, or not a file."""
+        host = self._copies.get(host, host)
         head, slash, name = host.rpartition(b"/")
         above = self._cache.get(head)
         if above is not None and name and host not in self._layers and host not in self._moved:

@@ -27,6 +27,16 @@ _DOTS = (b"", b".", b"..")
 _SEARCH_LIMITS = abi.RESOLVE_BENEATH | abi.RESOLVE_IN_ROOT
 
 
+class NoCache:
+    """What Namespace.cache must know: nothing remembers anything of this namespace."""
+
+    def directories_changed(self):
+        """The way to a directory, or what a directory consists of, may have changed."""
+
+    def names_changed(self):
+        """What a name in a merged directory or a symlink leads to may have changed."""
+
+
 class Namespace:
     """All mounts of a machine.
 
@@ -48,6 +58,7 @@ class Namespace:
         self._root_cache = {}          # raw directory text -> Directory, for virtual root: no permissions
         self._plain_cache = {}         # the same for callers with the host's own ids
         self._other_caches = {}        # (uid, gid, groups) -> the same, for other virtual identities
+        self.cache = NoCache()         # told of every change that what is remembered elsewhere depends on
         self.host_names = HostNames()
         self._attach(Mount(b"/", root))
         self.root = self._mounts[b"/"].node.dir
@@ -140,11 +151,26 @@ class Namespace:
         self._plain_cache.clear()
         self._other_caches.clear()
         self.generation += 1
+        self.cache.directories_changed()
 
     def _rights_changed(self):
         self._plain_cache.clear()
         self._other_caches.clear()
         self.generation += 1
+        self.cache.directories_changed()
+
+    def known_directory(self, caller, path, start=None):
+        """The Directory behind the text before the last "/" of `path`, if resolve() has just found it; else None."""
+        head, slash, _ = path.rpartition(b"/")
+        if path[:1] != b"/":
+            head = (caller.cwd if start is None else start) + slash + head
+        return self._cache(caller).get(head)
+
+    def nothing_below(self, directory):
+        """Whether no mount and no hidden host path is anywhere below a directory that is `native`."""
+        host = directory.fs.native(directory)[0].rstrip(b"/") + b"/"
+        return not self._mounts_below(directory.prefix.rstrip(b"/")) and not any(path.startswith(host)
+                                                                                for path in self.hidden)
 
     def _cache(self, caller):
         if not caller.virtual:

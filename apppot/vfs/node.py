@@ -81,10 +81,11 @@ class Directory:
     below         cached lower children (name -> Node) of a directory that has an upper part
     rel           path below the root of its file system, without "/" at the ends
     data          for other file systems to use
+    given_out     names that guests were told they may create natively: whether they exist is never cached
     """
 
     __slots__ = ("path", "prefix", "fs", "mount", "parent", "name", "node", "fixed", "mounts", "listing",
-                 "upper", "lowers", "whiteouts", "below", "rel", "data")
+                 "upper", "lowers", "whiteouts", "below", "rel", "data", "given_out")
 
     def __init__(self, fs, mount, path, parent, name, node):
         self.fs = fs
@@ -103,6 +104,7 @@ class Directory:
         self.below = None
         self.rel = b""
         self.data = None
+        self.given_out = set()
         node.dir = self
 
     @classmethod
@@ -119,6 +121,8 @@ class Directory:
         """Forget the listing: entries were made or removed. Cookies stay."""
         if self.listing is not None:
             self.listing.snapshot = None
+        if self.lowers or self.mounts:
+            self.fs.namespace.cache.names_changed()
 
     def __repr__(self):
         return f"<Directory {self.path!r} upper={self.upper!r} lowers={self.lowers!r}>"

@@ -292,6 +292,7 @@ class Overlay(OnDisk):
         return path
 
     def _raise(self, directory, above):
+        self.namespace.cache.directories_changed()
         source = directory.lowers[0]
         st = lstat(source)
         path = self._place(source, st, above, directory.node, st.st_mode & 0o1777 | 0o700)
@@ -311,6 +312,7 @@ class Overlay(OnDisk):
         if node.upper:
             return node.host
         above = self.raise_directory(node.parent)
+        self.namespace.cache.names_changed()
         source = self.content(node) if data else node.host
         st = lstat(source)
         ours = st.st_uid == self.ownership.uid and not caller.virtual and self.ownership.of(st) is None
@@ -419,6 +421,7 @@ class Overlay(OnDisk):
         if len(node.name) > 255:
             fail(ENAMETOOLONG)
         self.may_change(caller, directory)
+        directory.given_out.add(node.name)
         directory.changed()
         return self.raise_directory(directory) + b"/" + node.name
 
@@ -638,6 +641,11 @@ class Overlay(OnDisk):
 
     def _device(self, upper):
         return lstat(upper).st_dev
+
+    def native(self, directory):
+        if not self.plain_directory(directory) or self.recorded:
+            return None
+        return (directory.upper or directory.lowers[0] or b"/"), directory.upper is not None, False
 
     def plain_directory(self, directory):
         lowers = directory.lowers

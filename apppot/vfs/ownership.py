@@ -57,6 +57,17 @@ class Record:
         return f"Record({self.uid}, {self.gid}, {self.mode:o}, {self.rdev})"
 
 
+class Records(dict):
+    """(st_dev, st_ino) -> Record; `watch(dev, ino)` is called before one is set."""
+
+    watch = None
+
+    def __setitem__(self, key, record):
+        if self.watch is not None:
+            self.watch(*key)
+        super().__setitem__(key, record)
+
+
 class Ownership:
     """The records of a machine.
 
@@ -71,7 +82,7 @@ class Ownership:
         self.gid = os.getegid() if gid is None else gid
         self.upper = upper
         self.log = log
-        self.records = {}
+        self.records = Records()
         self.names = {}
         self.merged = {}          # (st_dev, st_ino) of the lower part of a merged directory -> Directory
         self.on_directory = None

@@ -1,0 +1,211 @@
+"""Lets guests answer repeated path calls themselves: fills the translation cache, hands out patched libraries.
+
+All of it only remembers: an entry is made after the slow path has answered a call whose site is patched, from the same
+Directory that the answer came from. Which mistakes that must not make is said in platform/tlb.py and docs/architecture.md.
+"""
+
+import os
+import struct
+
+from apppot.kernel.credentials import FS_CAPS
+from apppot.kernel.patching import NUMBERS, PatchedLibraries
+from apppot.platform import tlb
+from apppot.platform.layout import FAST_BODY, FAST_CODE, FAST_END, FAST_STATE, STUB_END
+from apppot.platform.registers import (EFLAGS, ORIG_RAX, R8, R9, R10, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RIP,
+                                       RSI, RSP)
+from apppot.syscalls import programs
+from apppot.syscalls.answer import Run
+from apppot.syscalls.decode import Int
+from apppot.syscalls.table import by_name
+
+MISSED = 1 << 32                           # set in the number's register by the stub
+_AT_FDCWD = -100
+_S_IFREG, _S_IFDIR, _S_IFLNK = 0o100000, 0o040000, 0o120000
+_FRAME = struct.Struct("<16Q")             # struct frame of stub/fast.h
+_FRAME_SIZE = _FRAME.size + 128            # with the red zone below which it lies
+_RESTART = frozenset((-512, -513, -514, -516))   # -ERESTART... of linux/errno.h
+_LIBRARIES = (b"libc.so.6", b"libc-")
+_LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
+
+_NR = {name: by_name[name].number for name in ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat",
+                                               "readlinkat", "faccessat", "statx", "getdents64")}
+_OPENAT = _NR["openat"]
+# Of these calls the first argument is a descriptor, the second the path.
+_AT_CALLS = frozenset(_NR[name] for name in ("openat", "newfstatat", "readlinkat", "faccessat", "statx"))
+_IDENTITY = frozenset(by_name[name].number for name in (
+    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups", "capset",
+    "chroot", "seccomp", "prctl", "unshare"))
+
+
+class FastPath:
+    """`libraries`: the patched copies. Made only where Landlock is the wall (DESIGN §4.2)."""
+
+    def __init__(self, running, cache_directory):
+        self.running, self.ns = running, running.ns
+        self.tlb = tlb.Tlb(running.window.memory, os.getuid(), os.getgid())
+        self.libraries = PatchedLibraries(cache_directory)
+        for dev, ino in self.ns.ownership.records:
+            self.tlb.record(dev, ino)
+        self.ns.ownership.records.watch = self.tlb.record
+        self.ns.cache = self.tlb
+
+    # -- processes
+
+    def mode(self, task):
+        """How far a process may use the fast path: as the host user, as virtual root, or not at all."""
+        creds = task.creds
+        if task.fs.root != b"/" or task.seccomp:
+            return tlb.OFF
+        if not creds.virtual:
+            return tlb.PLAIN
+        if creds.ruid == creds.euid == creds.suid == creds.fsuid == 0 == creds.fsgid and creds.effective & FS_CAPS == FS_CAPS:
+            return tlb.ROOT
+        return tlb.OFF
+
+    def loader(self, host):
+        """(host path, Elf) of what the stub maps in place of dynamic loader `host`."""
+        copy = self.libraries.copy_of(host)
+        if copy is not None:
+            self.ns.host_names.know(copy, host)
+        return programs.loader(copy or host)
+
+    def library(self, task, answer):
+        """The dynamic loader opens the C library, once in each program: give it the patched copy."""
+        host = answer.args.get(1)
+        if not isinstance(host, bytes):
+            return answer
+        name = host.rsplit(b"/", 1)[-1]
+        if not name.startswith(_LIBRARIES):
+            return answer
+        task.group.loading = False
+        copy = self.libraries.copy_of(host)
+        if copy is None:
+            return answer
+        self.ns.host_names.know(copy, host)
+        return Run({1: copy})
+
+    def identity_changed(self, task):
+        """The task's ids, root or filters are about to change: what the cache says may not be for it any more."""
+        mode = self.mode(task) if len(task.group.tasks) == 1 else tlb.OFF
+        try:
+            task.write(FAST_STATE, struct.pack("<I", mode))
+        except OSError:
+            return
+
+    # -- after a call
+
+    def after(self, task, number, regs, answer, missed):
+        """The handler has answered; `missed`: the call came from a patched site. The answer to give."""
+        if missed and number in NUMBERS:
+            self._fill(task, number, regs)
+        if number == _OPENAT and task.group.loading and answer.__class__ is Run and regs[RDX] == _LOADER_FLAGS:
+            return self.library(task, answer)
+        if number in _IDENTITY:
+            self.identity_changed(task)
+        return answer
+
+    def _fill(self, task, number, regs):
+        try:
+            if number == _NR["getdents64"]:
+                self._put_descriptor(task, Int(task, regs[RDI]))
+            elif number in _AT_CALLS:
+                path = task.read_path(regs[RSI])
+                if path:
+                    self._put(task, Int(task, regs[RDI]), path)
+                elif number == _NR["newfstatat"]:
+                    self._put_descriptor(task, Int(task, regs[RDI]))
+            else:
+                self._put(task, _AT_FDCWD, task.read_path(regs[RDI]))
+        except OSError:
+            return
+
+    def _put_descriptor(self, task, fd):
+        path = self.ns.guest_path(task.fd_link(fd))
+        if path is None:
+            return
+        node = self.ns.at(path)
+        if node.kind == _S_IFDIR:
+            status = task.fd_stat(fd)
+            self._put_directory(self.ns.directory(task.caller, node), (status.st_dev, status.st_ino), b"")
+
+    def _put(self, task, dirfd, path):
+        head, slash, name = path.rpartition(b"/")
+        if name in (b"", b".", b"..") or name.startswith(b".wh."):
+            return
+        base, start = (0, 0), None
+        if path[:1] != b"/":
+            start = task.directory(dirfd)
+            status = os.stat(b"/proc/%d/cwd" % task.tid) if dirfd == _AT_FDCWD else task.fd_stat(dirfd)
+            base = status.st_dev, status.st_ino
+        directory = self.ns.known_directory(task.caller, path, start)
+        if directory is None:
+            return
+        pure = self._put_directory(directory, base, head)
+        if directory.fs.cached:
+            self._put_name(task, directory, (base, path, start), name, pure)
+
+    def _put_directory(self, directory, base, text):
+        """The entry of a directory; whether names in it need none of their own."""
+        native = None if directory.mounts else directory.fs.native(directory)
+        if native is not None and not text and base != (0, 0):
+            status = os.lstat(native[0])   # a descriptor may be of a lower directory that was renamed since
+            if (status.st_dev, status.st_ino) != base:
+                native = None
+        if native is None:
+            self.tlb.put(tlb.DIRECTORY, base, text, tlb.MERGED, 0, b"")
+            return False
+        host, writable, verify = native
+        flags = tlb.LISTABLE | (tlb.WRITABLE if writable else 0)
+        if self.ns.nothing_below(directory):
+            flags |= tlb.DEEP
+        identity = (0, 0)
+        if verify:
+            status = os.lstat(host)
+            flags, identity = flags | tlb.VERIFY, (status.st_dev, status.st_ino)
+        self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity)
+        return True
+
+    def _put_name(self, task, directory, key, name, pure):
+        """The entry of a whole name: of a file or nothing in a merged directory, of a file behind a symlink."""
+        base, path, start = key
+        node = directory.fixed.get(name) or directory.fs.lookup(task.caller, directory, name)
+        if node.kind == _S_IFLNK:
+            node = self.ns.resolve(task.caller, path, start)
+        elif pure:
+            return
+        if node.kind == _S_IFREG and node.mount.fs.cached:
+            self.tlb.put(tlb.NAME, base, path, tlb.FILE, 0, node.host)
+        elif not node.kind and not pure and name not in directory.given_out:
+            self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, 0, b"")
+
+    # -- signals
+
+    def leave(self, task, tracer):
+        """A signal is about to be delivered; the registers are fetched. True when they were changed.
+
+        In the stub's code, before anything was done, or in a call that the kernel will restart or end with EINTR, the
+        task is put to its own site, so that handlers and unwinders never see the stub.
+        """
+        regs = tracer.regs
+        rip = regs[RIP]
+        if not (FAST_BODY <= rip < FAST_END or FAST_CODE <= rip < STUB_END) or not regs[R15]:
+            return False
+        try:
+            frame = _FRAME.unpack(task.memory.read(regs[R15], _FRAME.size))
+        except OSError:
+            return False
+        committed, r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi, number, site, flags = frame
+        result = regs[RAX] - (1 << 64) if regs[RAX] >> 63 else regs[RAX]
+        restarting = regs[ORIG_RAX] >> 63 == 0 and result in _RESTART
+        if committed and not restarting:
+            return False
+        if restarting:
+            regs[RIP], regs[ORIG_RAX] = site + 2, number
+        else:
+            regs[RIP], regs[RAX], regs[ORIG_RAX] = site, number | MISSED, (1 << 64) - 1
+        regs[RSP] = regs[R15] + _FRAME_SIZE
+        (regs[R15], regs[R14], regs[R13], regs[R12], regs[RBP], regs[RBX], regs[R9], regs[R8], regs[R10], regs[RDX],
+         regs[RSI], regs[RDI], regs[RCX], regs[EFLAGS]) = (r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi, site,
+                                                            flags)
+        return True
+

@@ -1,0 +1,101 @@
+"""The translation cache in the window: what the stub answers path calls from. The layout is that of stub/fast.h.
+
+Entries are void when their generation is not the header's: `directories` grows whenever the way to a directory may
+have changed, `names` whenever what a name in a merged directory or a symlink leads to may have. Both are raised after
+a change and before the call that made it is answered; entries are made only by that same thread.
+"""
+
+import struct
+
+from apppot.platform.layout import TLB_OFFSET
+
+ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 240
+DIRECTORY, NAME = 1, 2                     # key spaces
+MERGED, PURE, FILE, ABSENT = range(4)      # kinds
+WRITABLE, LISTABLE, VERIFY, DEEP = 1, 2, 4, 8
+OFF, PLAIN, ROOT = range(3)                # modes of a process
+
+_ENTRY_SIZE = 512
+_FIRST = TLB_OFFSET + 0x1000
+_RECORDS = TLB_OFFSET + 0x201000
+_RECORD_BITS = 20
+_HEADER = struct.Struct("<IIIIII")
+_ENTRY = struct.Struct("<IIQQQQHHHHQ208s240s")         # from `space` on
+_WORD = struct.Struct("<I")
+_MASK = 0xFFFFFFFFFFFFFFFF
+_GOLDEN, _PRIME = 0x9E3779B97F4A7C15, 0x100000001B3
+
+
+class Tlb:
+    """Writes the cache. `memory` is the window's map."""
+
+    def __init__(self, memory, uid, gid):
+        self._memory = memory
+        self._directories = self._names = 1
+        self._recorded = 0
+        self._uid, self._gid = uid, gid
+        self._next = {}                    # hash -> how often its places were taken, to take them in turn
+        self._header()
+
+    def _header(self):
+        _HEADER.pack_into(self._memory, TLB_OFFSET, 1, self._directories, self._names, self._recorded, self._uid, self._gid)
+
+    # -- voiding
+
+    def directories_changed(self):
+        self._directories += 1
+        self.names_changed()
+
+    def names_changed(self):
+        self._names += 1
+        self._header()
+
+    def record(self, dev, ino):
+        """What the host says of this inode may not be shown any more."""
+        bit = (dev * 31 + ino) * _GOLDEN % (1 << 64) >> 64 - _RECORD_BITS
+        self._memory[_RECORDS + (bit >> 3)] |= 1 << (bit & 7)
+        if not self._recorded:
+            self._recorded = 1
+            self._header()
+
+    # -- filling
+
+    def put(self, space, base, text, kind, flags, host, identity=(0, 0)):
+        """Make the entry of (`base`, `text`). `base`: (st_dev, st_ino) a relative text starts from, else (0, 0)."""
+        if len(text) > TEXT or len(host) > HOST:
+            return
+        key = _hash(text, base, space)
+        place = self._place(key, base, text, space)
+        memory = self._memory
+        sequence = _WORD.unpack_from(memory, place)[0]
+        _WORD.pack_into(memory, place, sequence | 1)
+        generation = self._names if space == NAME else self._directories
+        _WORD.pack_into(memory, place + 4, key)
+        _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, 0, text,
+                         host)
+        _WORD.pack_into(memory, place, (sequence | 1) + 1 & 0xFFFFFFFF)
+
+    def _place(self, key, base, text, space):
+        """Offset of this key's entry, else of a void one among its places, else of one in turn."""
+        void = None
+        for probe in range(PROBES):
+            place = _FIRST + (key + probe) % ENTRIES * _ENTRY_SIZE
+            hashed, = _WORD.unpack_from(self._memory, place + 4)
+            kind, generation, dev, ino, _, _, length, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
+            if hashed == key and (kind, dev, ino) == (space, *base) and known[:length] == text:
+                return place
+            if void is None and generation != (self._names if kind == NAME else self._directories):
+                void = place
+        if void is not None:
+            return void
+        turn = self._next[key & 0xFF] = self._next.get(key & 0xFF, 0) + 1
+        return _FIRST + (key + turn % PROBES) % ENTRIES * _ENTRY_SIZE
+
+
+def _hash(text, base, space):
+    """hash() of stub/fast.c."""
+    h = ((base[0] * 31 + base[1]) * _GOLDEN + space) & _MASK
+    for byte in text:
+        h = (h ^ byte) * _PRIME & _MASK
+    h ^= h >> 29
+    return (h ^ h >> 32) & 0xFFFFFFFF | 1

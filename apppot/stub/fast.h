@@ -1,0 +1,51 @@
+/* What the fast path shares with entry.S and with apppot/platform/tlb.py. */
+#ifndef FAST_H
+#define FAST_H
+#include <stdint.h>
+
+/* Registers of the guest at a patched site, as fast_entry pushed them; and what came of the call. */
+struct frame {
+    uint64_t committed;                 /* something was done that must not be done twice */
+    uint64_t r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi;
+    union { uint64_t nr; int64_t result; };
+    uint64_t site, flags;
+};
+
+/* The translation cache in the window. */
+enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 240 };
+enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2 };
+enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3 };                    /* kind of an entry */
+enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8 };              /* flags of an entry */
+enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */
+
+struct header {
+    uint32_t on, directories, names;    /* the latter two: generations; entries of older ones are void */
+    uint32_t recorded;                  /* some inode has a record of owner or mode: see TLB_RECORDS */
+    uint32_t uid, gid;                  /* of the host user */
+};
+struct entry {
+    uint32_t sequence, hash;            /* odd while it is being written */
+    uint32_t space, generation;
+    uint64_t dev, ino;                  /* base of a relative text, else 0 */
+    uint64_t host_dev, host_ino;        /* of the host directory, for VERIFY */
+    uint16_t length, host_length, kind, flags;
+    uint64_t spare;
+    char text[TLB_TEXT];
+    char host[TLB_HOST];
+};
+_Static_assert(sizeof(struct entry) == 512, "entries are indexed by the supervisor too");
+
+/* In the process's own memory: the mode is set when it starts, and when its identity changes. `seen` are directories
+ * that were opened through a DEEP entry, below which all directories are as it is: so a tree is walked without a miss.
+ * A guest that writes here deceives itself alone; Landlock is the wall. */
+enum { SEEN = 128 };
+struct seen {
+    uint64_t dev, ino;
+    uint32_t generation, flags;
+};
+struct state {
+    uint32_t mode, spare;
+    struct seen seen[SEEN];
+};
+
+#endif

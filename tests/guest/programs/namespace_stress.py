@@ -1,0 +1,223 @@
+"""A long series of random namespace operations by several processes in turn; prints every result.
+
+namespace_stress.py SEED STEPS TOP [TOP ...]: the same seed must print the same anywhere: in a guest with the fast path
+on or off, and natively. Everything happens below the directories TOP, which hold equal trees, at DEEP, at the start.
+"""
+
+import errno
+import os
+import random
+import stat
+import sys
+
+NAMES = ["a", "b", "c", "dir", "sub", "link", "x y"]
+PROCESSES = 3
+DEEP = "/1/2/3/4/5/6"                      # so that ".." does not lead to where the trees differ
+
+
+def path_in(rng, top):
+    """A path below `top`, sometimes with dots, doubled slashes, a slash at the end."""
+    parts = [rng.choice(NAMES) for _ in range(rng.randint(1, 4))]
+    if rng.random() < 0.1:
+        parts.insert(rng.randrange(len(parts) + 1), rng.choice([".", "..", "."]))
+    path = "/".join(parts)
+    if rng.random() < 0.05:
+        path = path.replace("/", "//")
+    if rng.random() < 0.05:
+        path += "/"
+    return path
+
+
+class Process:
+    """One of the processes: its own current directory and open directory descriptors."""
+
+    def __init__(self, top):
+        self.top = top
+        self.fds = []
+        self.names = []
+        os.chdir(top)
+
+    def name(self, rng):
+        """(dirfd or None, path): absolute, relative to the current directory, or to an open one."""
+        path = path_in(rng, self.top)
+        how = rng.random()
+        fd = None
+        if how < 0.4:
+            path = f"{self.top}/{path}"
+        elif how >= 0.7 and self.fds:
+            fd = rng.choice(self.fds)
+        self.names.append(path if fd is None else f"<{self.fds.index(fd)}>{path}")
+        return fd, path
+
+    def step(self, rng):
+        operation = rng.choice(OPERATIONS)
+        self.names.clear()
+        try:
+            result = operation(self, rng)
+        except OSError as error:
+            result = errno.errorcode[error.errno]
+        return f"{operation.__name__} {self.names} {result}"
+
+    # -- looking
+
+    def stat(self, rng):
+        fd, path = self.name(rng)
+        follow = rng.random() < 0.6
+        return show(os.stat(path, dir_fd=fd, follow_symlinks=follow))
+
+    def access(self, rng):
+        fd, path = self.name(rng)
+        return os.access(path, rng.choice([os.F_OK, os.R_OK, os.W_OK, os.X_OK]), dir_fd=fd)
+
+    def read(self, rng):
+        fd, path = self.name(rng)
+        flags = rng.choice([os.O_RDONLY, os.O_RDONLY | os.O_NOFOLLOW, os.O_RDONLY | os.O_DIRECTORY])
+        opened = os.open(path, flags, dir_fd=fd)
+        try:
+            status = os.fstat(opened)
+            return show(status) + (str(os.read(opened, 100)) if stat.S_ISREG(status.st_mode) else "")
+        finally:
+            os.close(opened)
+
+    def readlink(self, rng):
+        fd, path = self.name(rng)
+        return os.readlink(path, dir_fd=fd)
+
+    def listdir(self, rng):
+        fd, path = self.name(rng)
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        try:
+            return sorted(os.listdir(opened))
+        finally:
+            os.close(opened)
+
+    def getcwd(self, rng):
+        return os.path.relpath(os.getcwd(), self.top)
+
+    # -- where we stand
+
+    def chdir(self, rng):
+        fd, path = self.name(rng)
+        os.chdir(path if fd is None else f"{self.top}/{path}")
+
+    def back(self, rng):
+        os.chdir(self.top)
+
+    def keep(self, rng):
+        fd, path = self.name(rng)
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        self.fds.append(opened)
+        if len(self.fds) > 4:
+            os.close(self.fds.pop(0))
+
+    # -- changing
+
+    def write(self, rng):
+        fd, path = self.name(rng)
+        flags = rng.choice([os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_APPEND, os.O_CREAT | os.O_TRUNC])
+        opened = os.open(path, os.O_WRONLY | flags, 0o644, dir_fd=fd)
+        try:
+            return os.write(opened, b"%d" % rng.randrange(1000))
+        finally:
+            os.close(opened)
+
+    def mkdir(self, rng):
+        fd, path = self.name(rng)
+        os.mkdir(path, 0o755, dir_fd=fd)
+
+    def unlink(self, rng):
+        fd, path = self.name(rng)
+        os.unlink(path, dir_fd=fd)
+
+    def rmdir(self, rng):
+        fd, path = self.name(rng)
+        os.rmdir(path, dir_fd=fd)
+
+    def symlink(self, rng):
+        fd, path = self.name(rng)
+        target = path_in(rng, self.top)
+        os.symlink(f"{self.top}/{target}" if rng.random() < 0.3 else target, path, dir_fd=fd)
+
+    def rename(self, rng):
+        fd, path = self.name(rng)
+        other, target = self.name(rng)
+        os.rename(path, target, src_dir_fd=fd, dst_dir_fd=other)
+
+    def link(self, rng):
+        fd, path = self.name(rng)
+        other, target = self.name(rng)
+        os.link(path, target, src_dir_fd=fd, dst_dir_fd=other, follow_symlinks=False)
+
+    def chmod(self, rng):
+        fd, path = self.name(rng)
+        os.chmod(path, rng.choice([0o755, 0o700, 0o744]), dir_fd=fd)
+
+    def swap(self, rng):
+        """A directory makes way for a symlink to another, as an attacker or a package does it."""
+        fd, path = self.name(rng)
+        target = f"{self.top}/{path_in(rng, self.top)}"
+        os.rename(path, path.rstrip("/") + ".old", src_dir_fd=fd, dst_dir_fd=fd)
+        os.symlink(target, path, dir_fd=fd)
+
+
+LOOKING = [Process.stat] * 4 + [Process.access, Process.read, Process.read, Process.readlink, Process.listdir, Process.getcwd]
+STANDING = [Process.chdir, Process.back, Process.keep]
+CHANGING = [Process.write, Process.write, Process.mkdir, Process.mkdir, Process.unlink, Process.rmdir, Process.symlink,
+            Process.rename, Process.link, Process.chmod, Process.swap]
+OPERATIONS = LOOKING * 2 + STANDING + CHANGING
+
+
+def show(status):
+    """What must be the same anywhere; sizes of directories and of links do not."""
+    kind = stat.S_IFMT(status.st_mode)
+    more = (status.st_nlink, status.st_size) if kind == stat.S_IFREG else ()
+    return str((oct(status.st_mode), status.st_uid == os.getuid(), *more))
+
+
+def final(top):
+    lines = []
+    for directory, names, files in os.walk(top):
+        for name in sorted(names + files):
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            text = ""
+            if stat.S_ISREG(status.st_mode):
+                with open(path, "rb") as file:
+                    text = str(file.read())
+            elif stat.S_ISLNK(status.st_mode):
+                text = os.readlink(path).replace(top, "TOP")
+            lines.append(f"{os.path.relpath(path, top)} {show(status)} {text}")
+    return sorted(lines)
+
+
+def run(seed, steps, top):
+    """Processes take turns: a byte goes round through pipes, so that the order is the same anywhere."""
+    pipes = [os.pipe() for _ in range(PROCESSES)]
+    for number in range(1, PROCESSES):
+        if os.fork() == 0:
+            turn(seed, steps, top, number, pipes)
+            os._exit(0)
+    os.write(pipes[0][1], b"x")
+    turn(seed, steps, top, 0, pipes)
+    for number in range(1, PROCESSES):
+        os.wait()
+    os.chdir("/")
+    for line in final(top):
+        print(line)
+
+
+def turn(seed, steps, top, number, pipes):
+    process = Process(top)
+    for step in range(number, steps, PROCESSES):
+        os.read(pipes[number][0], 1)
+        result = process.step(random.Random(f"{seed}-{step}")).replace(top, "TOP")
+        print(step, number, result, flush=True)
+        os.write(pipes[(number + 1) % PROCESSES][1], b"x")
+    if steps % PROCESSES == number:
+        os.read(pipes[number][0], 1)
+
+
+if __name__ == "__main__":
+    for each in sys.argv[3:]:
+        print("==", os.path.basename(each), flush=True)
+        run(int(sys.argv[1]), int(sys.argv[2]), each + DEEP)
