@@ -87,7 +87,7 @@ def _read(host):
 
 def loader(host):
     """(host path, Elf) of a dynamic loader."""
-    return host, _read(host)
+    return host, _read(host)[0]
 
 
 def _script(start):
