@@ -7,7 +7,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from apppot.kernel.loading import stub_path
-from apppot.platform import layout, mailbox
+from apppot.platform import layout, mailbox, tlb
 from apppot.platform.window import SIZE
 
 SOURCE = os.path.join(os.path.dirname(os.fsdecode(stub_path())))
@@ -18,7 +18,7 @@ def symbols():
         return {symbol.name: symbol["st_value"] for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
 
 
-@pytest.mark.parametrize("name", ["WINDOW_BASE", "STUB_BASE", "MAILBOX", "MAILBOX_SIZE"])
+@pytest.mark.parametrize("name", ["WINDOW_BASE", "STUB_BASE", "MAILBOX", "MAILBOX_SIZE", "FAST_STATE"])
 def test_header_and_module_agree(name):
     with open(os.path.join(SOURCE, "layout.h")) as file:
         value = re.search(rf"#define {name}\s+(0x[0-9a-f]+)", file.read()).group(1)
@@ -30,6 +30,14 @@ def test_gadget_is_where_the_supervisor_sends_tasks():
     assert where["gadget"] == layout.GADGET
     assert where["gadget_return"] == layout.GADGET_RETURN
     assert where["_start"] == layout.GADGET_END
+    assert where["fast_entry"] == layout.FAST_ENTRY
+    assert (where["fast_body"], where["fast_end"]) == (layout.FAST_BODY, layout.FAST_END)
+
+
+def test_the_fast_paths_compiled_code_is_where_signals_look_for_it():
+    where = symbols()
+    compiled = [where[name] for name in ("find", "fast_call", "load_program")]
+    assert layout.FAST_CODE <= min(compiled) and max(compiled) < layout.STUB_END
 
 
 def test_operations_have_the_numbers_of_the_loader():
@@ -39,11 +47,25 @@ def test_operations_have_the_numbers_of_the_loader():
         name: getattr(mailbox, name) for name in numbers}
 
 
+def test_the_translation_cache_has_one_layout():
+    """stub/fast.h against platform/tlb.py: constants by name, and an entry as the C compiler lays it out."""
+    with open(os.path.join(SOURCE, "fast.h")) as file:
+        text = file.read()
+    numbers = {name: int(value) for name, value in re.findall(r"\b([A-Z_]+) = (\d+)", text)}
+    assert [numbers[name] for name in ("TLB_ENTRIES", "TLB_PROBES", "TLB_TEXT", "TLB_HOST")] == [
+        tlb.ENTRIES, tlb.PROBES, tlb.TEXT, tlb.HOST]
+    assert [numbers[name] for name in ("SPACE_DIRECTORY", "SPACE_NAME")] == [tlb.DIRECTORY, tlb.NAME]
+    for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP"):
+        assert numbers[name] == getattr(tlb, name)
+    assert [numbers[f"FAST_{name}"] for name in ("OFF", "PLAIN", "ROOT")] == [tlb.OFF, tlb.PLAIN, tlb.ROOT]
+
+
 def test_segments_of_the_stub():
     with open(stub_path(), "rb") as file:
         segments = [s for s in ELFFile(file).iter_segments() if s["p_type"] == "PT_LOAD"]
     text, data = segments
     assert text["p_vaddr"] == layout.STUB_BASE and text["p_memsz"] <= layout.STUB_END - layout.STUB_BASE
-    assert (data["p_vaddr"], data["p_memsz"]) == (layout.MAILBOX, layout.MAILBOX_SIZE)
+    assert data["p_vaddr"] == layout.MAILBOX
+    assert layout.FAST_STATE == layout.MAILBOX + layout.MAILBOX_SIZE < data["p_vaddr"] + data["p_memsz"]
     assert text["p_flags"] == 5 and data["p_flags"] == 6
     assert layout.WINDOW_BASE + SIZE <= layout.STUB_BASE, "brk, which starts behind the stub, must not meet the window"
