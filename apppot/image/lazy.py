@@ -38,6 +38,7 @@ from apppot.image.tree import DamagedImage
 VERSION = 1
 KEPT_CAPABILITY = "user.apppot.capability"      # see vfs/ondisk.py
 _KEPT_DIRECTORIES = 2000
+_ENDS = 1 << 18                                 # bytes that are hashed of each end of an image
 _MAGIC = b"AppPotD1"
 _HEAD = struct.Struct("<8sII")                  # magic, number of entries, CRC of the rest
 _ENTRY = struct.Struct("<QIHIIQIQq")            # ref, number, mode, uid, gid, rdev, nlink, blocks, mtime_ns
@@ -49,11 +50,12 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def open_image(found, below=None):
     """The Image of a `detect.Found` with a lazy format. below: where the image below a UML COW file is now."""
     layer = LazyTree(found, below)
-    return Image(found.path, layer.format, [layer], digest="apppot:" + layer.digest)
+    return Image(found.path, layer.format, [layer], digest="sha256:" + layer.content_digest)
 
 
 class LazyTree(Layer):
-    """Also: digest; format of the file system; place: its directory in the cache."""
+    """Also: digest, its name in the cache; content_digest, which copies of the image share; format of the file system;
+    place: its directory in the cache."""
 
     recorded = True
     lazy = True
@@ -67,7 +69,7 @@ class LazyTree(Layer):
         self._told = False
         self._window, self.format = detect.open_window(found, below)
         try:
-            self.digest = digest(self._window, self.format)
+            self.digest, self.content_digest = digests(self._window, self.format)
             self.place = os.path.join(cache_directory() if cache is None else cache,
                                       b"trees", b"%s-%d" % (self.digest.encode(), VERSION))
             self._open()
@@ -371,19 +373,23 @@ def set_xattrs(where, xattrs):
             pass
 
 
-def digest(window, kind):
-    """What names the image in the cache: its size and time stamp, its ends, and samples of what is between.
+def digests(window, kind):
+    """(what names the image's tree in the cache, what names its content).
 
-    The time stamp makes it sound without reading all of the image: an image that was made anew has a new one, while a copy
-    that keeps the time, as `cp -p`, `rsync -t` and links do, is the same image.
+    Of the content the ends are hashed, where the metadata are, and samples of what is between: reading all of a large image
+    would take longer than the run. That tells images apart; it does not prove them equal. So the name in the cache hashes the
+    time stamp as well: an image that was made anew has a new one, while a copy that keeps the time, as links, `cp -p` and
+    `rsync -t` do, is the same image.
     """
     size = window.size
-    hashed = hashlib.sha256(kind.encode() + b" " + window.identity())
-    ends = min(size, 1 << 16)
+    hashed = hashlib.sha256(b"%s %d " % (kind.encode(), size))
+    ends = min(size, _ENDS)
     for at, count in [(0, ends), (size - ends, ends)] + [(size * part // 33, min(4096, size - size * part // 33))
                                                           for part in range(1, 33)]:
         hashed.update(window.read(count, at))
-    return hashed.hexdigest()
+    content = hashed.hexdigest()
+    hashed.update(window.identity())
+    return hashed.hexdigest(), content
 
 
 def last_use(place):

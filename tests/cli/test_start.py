@@ -128,3 +128,13 @@ def test_what_runs_is_the_first_that_exists():
     with pytest.raises(AppPotError) as caught:
         chosen()
     assert caught.value.status == 126
+
+
+def test_a_user_mode_linux_cow_before_the_image(machine, tmp_path):
+    """It is read only: the changes go elsewhere."""
+    (tmp_path / "tree.ext4").write_bytes(bytes(0x438) + b"\x53\xef" + bytes(1000))
+    (tmp_path / "layer").write_bytes(b"OOOM" + bytes(5000))
+    made = machine("--image layer:tree.ext4")
+    assert (made.image, made.below, made.cow) == (bytes(tmp_path / "layer"), bytes(tmp_path / "tree.ext4"), None)
+    made = machine("--cow changes --image layer,tree.ext4")
+    assert (made.image, made.cow) == (bytes(tmp_path / "layer"), bytes(tmp_path / "changes"))

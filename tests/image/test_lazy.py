@@ -194,20 +194,20 @@ def test_a_changed_image_is_another_one(squash, tmp_path):
     copy.write_bytes(data)
     os.utime(copy, ns=(1, 1_000_000_001))
 
-    def digest():
+    def digests():
         window, kind = detect.open_window(detect.detect(copy))
-        with_time = lazy.digest(window, kind)
+        found = lazy.digests(window, kind)
         window.close()
-        return with_time
-    one = digest()
+        return found
+    one, content = digests()
     os.utime(copy, ns=(5, 1_000_000_001))
-    assert digest() == one
+    assert digests() == (one, content)
     os.utime(copy, ns=(1, 1_000_000_002))
-    assert digest() != one
+    assert digests()[0] != one and digests()[1] == content
     data[len(data) // 33 + 1] ^= 1
     copy.write_bytes(data)
     os.utime(copy, ns=(1, 1_000_000_001))
-    assert digest() != one
+    assert digests()[0] != one and digests()[1] != content
 
 
 def test_a_cache_that_can_not_be_made(squash, tmp_path):
