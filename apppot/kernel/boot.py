@@ -182,6 +182,9 @@ def _find_program(task, words, places=environment.PATH):
     node = None
     try:
         node = task.ns.resolve(task.caller, path)
+        if node.host in (task.machine.sudo_file, task.machine.snap_file):
+            raise AppPotError(f"{shown} is no program to start a machine with: run it from one (sh -c '...'), or say "
+                              "--root, or apppot-snap --cow outside", STATUS_NOT_EXECUTABLE)
         task.program = programs.find(task, node, path)
     except OSError as error:
         if error.errno == ENOEXEC and node.kind and _is_text(task.ns, node):

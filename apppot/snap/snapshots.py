@@ -123,7 +123,7 @@ class Snapshots:
         if self.image.path == b"/":
             own[b"var/tmp"] = 0o1777
             own.setdefault(b"var", 0o755)
-        own = _Own(own, self._edited)
+        own = _Own(own, self._edited, self.uid, self.gid)
         for entry in Walk(parts, base.entries if base else None, left_out, own):
             if entry.name == archive.RECORD:
                 continue
@@ -294,14 +294,16 @@ def describe(entry):
 class _Own:
     """Whether an entry is as AppPot itself makes it, and so no change."""
 
-    def __init__(self, modes, edited):
-        self._modes, self._edited = modes, edited
+    def __init__(self, modes, edited, uid, gid):
+        self._modes, self._edited, self._user, self._group = modes, edited, (KEEP, uid), (KEEP, gid)
 
     def __call__(self, entry):
         if entry.kind == S_IFREG and entry.name in accounts.FILES:
             return entry.mode == 0o644 and entry.uid in (KEEP, 0) and self._edited(entry) is None
         mode = self._modes.get(entry.name)
-        if mode is None or entry.kind == GONE or entry.uid != KEEP or entry.gid != KEEP:
+        if mode is None or entry.kind == GONE or entry.uid not in self._user or entry.gid not in self._group:
+            return False
+        if entry.name != archive.HOME and (entry.uid, entry.gid) != (KEEP, KEEP):
             return False
         if entry.kind == S_IFREG:
             return mode == KEEP and entry.st.st_size == 0

@@ -30,6 +30,10 @@ class Program:
 
     __slots__ = ("path", "host", "elf", "interpreter", "name", "prefix", "set_uid", "set_gid", "say", "creds", "directory")
 
+    def __init__(self):
+        for name in self.__slots__:
+            setattr(self, name, None)
+
 
 def find(task, node, name):
     """The Program for `node`, which execve named `name`."""
