@@ -155,7 +155,9 @@ class FastPath:
             self.tlb.put(tlb.DIRECTORY, base, text, tlb.MERGED, 0, b"")
             return False
         host, writable, verify = native
-        flags = tlb.LISTABLE | (tlb.WRITABLE if writable else 0)
+        flags = tlb.WRITABLE if writable else 0
+        if directory.fs.plain_directory(directory):
+            flags |= tlb.LISTABLE
         if self.ns.nothing_below(directory):
             flags |= tlb.DEEP
         identity = (0, 0)

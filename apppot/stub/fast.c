@@ -113,7 +113,8 @@ static void remember(struct name *n, int fd) {
     volatile struct seen *s = place_of(st.dev, st.ino);
     s->ino = 0;
     s->dev = st.dev;
-    s->flags = n->flags & ~VERIFY;
+    /* A directory of the upper layer may hold markers, which no listing shows: that is for the supervisor to see. */
+    s->flags = n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0) & ~VERIFY;
     s->generation = n->generation;
     s->ino = st.ino;
 }

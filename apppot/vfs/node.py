@@ -121,7 +121,7 @@ class Directory:
         """Forget the listing: entries were made or removed. Cookies stay."""
         if self.listing is not None:
             self.listing.snapshot = None
-        if self.lowers or self.mounts:
+        if self.lowers or self.mounts or self.whiteouts:
             self.fs.namespace.cache.names_changed()
 
     def __repr__(self):

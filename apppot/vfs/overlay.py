@@ -643,9 +643,13 @@ class Overlay(OnDisk):
         return lstat(upper).st_dev
 
     def native(self, directory):
-        if not self.plain_directory(directory) or self.recorded:
+        if self.recorded:
             return None
-        return (directory.upper or directory.lowers[0] or b"/"), directory.upper is not None, False
+        if directory.upper is not None and not directory.lowers:
+            return directory.upper, True, False     # markers in it hide nothing, and guests can't name them
+        if not self.plain_directory(directory):
+            return None
+        return directory.lowers[0] or b"/", False, False
 
     def plain_directory(self, directory):
         lowers = directory.lowers

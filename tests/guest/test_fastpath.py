@@ -59,17 +59,20 @@ def image_with_tree(debian_tree):
 
 
 @pytest.mark.parametrize("isolation", ["standard", "strict"])
-@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress"])
+@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress", "host:/tmp/stress"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_namespace_operations(run_guest, expected, image_with_tree, job, seed, place, isolation):
     (job / STRESS.name).write_bytes(STRESS.read_bytes())
     (job / "tree.py").write_text(TREE)
     options = ["--isolation", isolation]
+    more = {}
+    if place.startswith("host:"):          # the host's own root: there /tmp is an opaque directory
+        place, more = place[5:], {"image": "/"}
     if place.startswith("/opt"):
         done = run_guest("python3", *stress(seed, place), options=options, image=image_with_tree, check=True)
     else:
         done = run_guest("sh", "-c", 'python3 tree.py "$4" && exec python3 "$@"', "sh", *stress(seed, place),
-                         options=options, check=True)
+                         options=options, check=True, **more)
     assert done.stdout.splitlines() == expected(seed).splitlines()
 
 
