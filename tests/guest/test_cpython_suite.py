@@ -17,11 +17,11 @@ MODULES = """
 AS_ROOT = "test_os test_posix test_shutil test_pathlib test_stat test_tarfile test_tempfile".split()
 MORE = """
     test_asyncio test_compileall test_concurrent_futures test_epoll test_faulthandler test_file test_fileio test_fileinput
-    test_fork1 test_import test_importlib test_inspect test_io test_kqueue test_largefile test_logging
+    test_fork1 test_import test_importlib test_inspect test_io test_largefile test_logging
     test_multiprocessing_fork test_multiprocessing_forkserver test_multiprocessing_main_handling
     test_multiprocessing_spawn test_openpty test_pdb test_pipes test_pkgutil test_poll test_popen test_posixpath test_pty
-    test_pydoc test_regrtest test_repl test_resource test_runpy test_selectors test_shelve test_signal test_site
-    test_socketserver test_sqlite3 test_ssl test_sundry test_support test_sys test_threadsignals test_time test_unicode_file
+    test_pydoc test_regrtest test_repl test_resource test_runpy test_selectors test_shelve test_site
+    test_socketserver test_ssl test_sundry test_sys test_threadsignals test_time test_unicode_file
     test_uuid test_venv test_wait3 test_wait4 test_zipapp test_zipfile test_zipimport
 """.split()
 
