@@ -4,13 +4,16 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 
 import pytest
 
 from apppot.cli import image
+from tests.conftest import ROOT
 from tests.image import oci
 from tests.image.tars import member, tar
 
@@ -191,6 +194,26 @@ def test_bad_usage(run):
     refused(run("image", "inspect", "nowhere"), 125, "nowhere")
     refused(run("image", "unpack", "root.tar.gz"), 2, "too few")
     refused(run("image", "inspect", "a", "b"), 2, "too many")
+
+
+@pytest.mark.parametrize("number, words, status", [
+    (signal.SIGINT, ("start", "--image", "many.tar", "true"), 130),
+    (signal.SIGTERM, ("main", "image", "import", "many.tar"), 143),
+    (signal.SIGTERM, ("main", "image", "unpack", "many.tar", "tree"), 143),
+])
+def test_ended_in_the_middle(place, number, words, status):
+    (place / "many.tar").write_bytes(tar(*((f"d/{n}", b"x" * 500) for n in range(20000))))
+    environment = os.environ | {"APPPOT_CACHE": str(place / "cache"), "PYTHONPATH": ROOT}
+    with subprocess.Popen([sys.executable, "-m", f"apppot.cli.{words[0]}", *words[1:]], cwd=place, env=environment,
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        limit = time.monotonic() + 30
+        while not list(place.glob("cache/staging/*/layer/tree/d/9*")) and time.monotonic() < limit:
+            time.sleep(0.01)
+        process.send_signal(number)
+        said = process.stderr.read()
+    assert process.returncode == status and b"Traceback" not in said
+    assert not list(place.glob("cache/layers/*")) and not list(place.glob("cache/staging/*/layer"))
+    assert not (place / "tree").exists() and not list(place.glob(".*.part"))
 
 
 # apppot-start and the configuration of an image
