@@ -323,6 +323,14 @@ def landlock():
     return Finding("Landlock", OK, f"ABI {version}")
 
 
+def fast_path():
+    """Repeated path calls without a stop: only where Landlock is the wall (see docs/architecture.md)."""
+    wall = landlock()
+    if wall.state != OK:
+        return Finding("fast path", DEGRADED, "off without Landlock", "every path call stops; see Landlock")
+    return Finding("fast path", OK, "on")
+
+
 def openat2():
     how = ctypes.create_string_buffer(struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, 0), 24)
     try:
@@ -455,7 +463,7 @@ def file_system(path):
     return kind
 
 
-ALL = (kernel, python, stub, ptrace, seccomp, memory, descriptors, landlock, openat2, programs_of_32_bits,
+ALL = (kernel, python, stub, ptrace, seccomp, memory, descriptors, landlock, fast_path, openat2, programs_of_32_bits,
        cache_directory, run_directory, temporary_directory)
 
 
