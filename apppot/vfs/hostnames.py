@@ -33,12 +33,19 @@ class HostNames:
 
     def directories_exchanged(self, old, new, old_lowers, new_lowers):
         """Two guest directories changed places; `new_lowers` None: `old` only moved."""
+        below = {}                         # parts of directories that were moved before
         for host, path in self._moved.items():
             if path is not None:
+                if old.startswith(path + b"/"):
+                    below[host + old[len(path):]] = new
+                if new_lowers is not None and new.startswith(path + b"/"):
+                    below[host + new[len(path):]] = old
                 if _inside(path, old):
                     self._moved[host] = new if new is None else new + path[len(old):]
                 elif new_lowers is not None and _inside(path, new):
                     self._moved[host] = old + path[len(new):]
+        for host, path in below.items():
+            self._moved.setdefault(host, path)
         for host in old_lowers:
             self._moved[host] = new
         for host in new_lowers or ():

@@ -1,0 +1,65 @@
+"""From host names of open directories to the guest's, after the guest has moved them."""
+
+import pytest
+
+from apppot.vfs.hostnames import HostNames
+
+
+class Fs:
+    def roots(self):
+        return ((b"/upper", b""), (b"/image", b""))
+
+
+class Mount:
+    path, fs = b"/", Fs()
+
+
+@pytest.fixture
+def names():
+    names = HostNames()
+    names.set_mounts([Mount])
+    return names
+
+
+def test_a_layer_is_the_root(names):
+    assert names.guest_path(b"/image/a/b") == names.guest_path(b"/upper/a/b") == b"/a/b"
+    assert names.guest_path(b"/image") == b"/"
+    assert names.guest_path(b"/elsewhere") is None
+
+
+def test_a_lower_directory_that_moved(names):
+    assert names.guest_path(b"/image/a/x") == b"/a/x"
+    names.directory_moved(b"/a", b"/b", [b"/image/a"])
+    assert names.guest_path(b"/image/a") == b"/b"
+    assert names.guest_path(b"/image/a/x/y") == b"/b/x/y"
+    assert names.guest_path(b"/upper/a") == b"/a"
+
+
+def test_it_moves_again_and_goes(names):
+    names.directory_moved(b"/a", b"/b", [b"/image/a"])
+    names.directory_moved(b"/b", b"/c/d", [])
+    assert names.guest_path(b"/image/a/x") == b"/c/d/x"
+    names.directory_moved(b"/c", b"/e", [b"/image/c"])
+    assert names.guest_path(b"/image/a/x") == b"/e/d/x"
+    names.directory_moved(b"/e/d", None, [])
+    assert names.guest_path(b"/image/a/x") is None
+    assert names.guest_path(b"/image/c/f") == b"/e/f"
+
+
+def test_part_of_what_was_moved_moves(names):
+    names.directory_moved(b"/a", b"/b", [b"/image/a"])
+    names.directory_moved(b"/b/in", b"/out", [])
+    assert names.guest_path(b"/image/a/in/x") == b"/out/x"
+    assert names.guest_path(b"/image/a/other") == b"/b/other"
+    names.directory_moved(b"/b", b"/z", [])
+    assert names.guest_path(b"/image/a/in") == b"/out"
+    assert names.guest_path(b"/image/a/other") == b"/z/other"
+
+
+def test_two_directories_change_places(names):
+    names.directories_exchanged(b"/a", b"/b", [b"/image/a"], [b"/image/b"])
+    assert names.guest_path(b"/image/a/x") == b"/b/x"
+    assert names.guest_path(b"/image/b/x") == b"/a/x"
+    names.directories_exchanged(b"/a", b"/b", [], [])
+    assert names.guest_path(b"/image/a/x") == b"/a/x"
+    assert names.guest_path(b"/image/b/x") == b"/b/x"
