@@ -9,7 +9,6 @@ import tarfile
 import time
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISGID, S_ISUID
 
-from apppot.errors import AppPotError
 from apppot.image.compression import zstandard
 from apppot.image.progress import SILENT
 from apppot.making import ext4, output, tar

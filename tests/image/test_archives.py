@@ -17,7 +17,7 @@ from apppot.errors import AppPotError
 from apppot.image import compression, importing, store, tarstream
 from apppot.image.opening import open_image
 from apppot.making.source import Source
-from tests.image import oci, tars
+from tests.image import oci
 from tests.image.tars import END, member, raw, tar
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
