@@ -37,6 +37,10 @@ class Layer:
     def content(self, host):
         """Make the contents of the layer's regular file `host`, if they aren't there yet."""
 
+    def whole(self, host):
+        """Whether the contents of the layer's file `host` are there."""
+        return True
+
     def close(self):
         """Let go of what is held open."""
 

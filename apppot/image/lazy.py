@@ -201,6 +201,10 @@ class LazyTree(Layer):
             self._telling(self._fill, host, entry)
         self._whole.add(number)
 
+    def whole(self, host):
+        entry = self.entry(*_split(host))
+        return entry is None or S_IFMT(entry[MODE]) != S_IFREG or entry[NUMBER] in self._whole
+
     def is_filled(self, number):
         return os.pread(self._filled, 1, number) == b"\1"
 

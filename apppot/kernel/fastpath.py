@@ -175,7 +175,7 @@ class FastPath:
             node = self.ns.resolve(task.caller, path, start)
         elif pure:
             return
-        if node.kind == _S_IFREG and node.mount.fs.cached:
+        if node.kind == _S_IFREG and node.mount.fs.cached and node.mount.fs.whole(node):
             self.tlb.put(tlb.NAME, base, path, tlb.FILE, 0, node.host)
         elif not node.kind and not pure and name not in directory.given_out:
             self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, 0, b"")

@@ -161,6 +161,12 @@ class Overlay(OnDisk):
                 layer.content(node.host)
         return node.host
 
+    def whole(self, node):
+        if not self.lazy or node.upper:
+            return True
+        layer = self._layer_of(node.host)
+        return layer is None or layer.whole(node.host)
+
     def _open_filled(self, caller, node, flags, mode):
         host = OnDisk.open(self, caller, node, flags, mode)
         if host == node.host and not flags & abi.O_PATH:

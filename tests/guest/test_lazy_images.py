@@ -80,6 +80,16 @@ def test_programs_and_files(run_guest, image, tree, cached):
         assert done.stderr == ""
 
 
+def test_looking_first_and_reading_later(run_guest, image, cached):
+    """What the stub remembers of a file that was looked at must not be a hole's."""
+    script = """
+        i=0; while [ $i -lt 20 ]; do [ -e /data/deep/12 ] && [ -r /data/../data/deep/12 ] || echo missing; i=$((i+1)); done
+        read a </data/deep/12; echo $a; stat -c %s /data/deep/13 /data/deep/13; cat /data/deep/13 | wc -l
+        for n in 20 21 22 23 24; do [ -s /data/deep/$n ] && [ -f /data/deep/$n ] && cat /data/deep/$n; done | wc -l"""
+    done = run_guest("sh", "-c", script, image=image, env=cached, check=True)
+    assert done.stdout == "12\n39\n39\n13\n110\n"
+
+
 def test_owners_hold(run_guest, image, cached):
     script = "cat /etc/secret || echo refused; touch /data/new 2>/dev/null || echo refused; id -u"
     user = str(os.getuid())
