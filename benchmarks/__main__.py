@@ -41,7 +41,7 @@ LIMITS = {"stat": (30, "µs"), "start /bin/true": (120, "ms"), "memory": (40, "M
 
 def prepare(job):
     """Fill the job directory."""
-    subprocess.run(["gcc", "-O2", "-static", "-pthread", "-w", "-o", job / "micro", PROGRAMS / "micro.c"], check=True)
+    subprocess.run(["gcc", "-O2", "-pthread", "-w", "-o", job / "micro", PROGRAMS / "micro.c"], check=True)
     (job / "hello.c").write_text(HELLO)
     (job / "job-file").write_text("")
     repository = job / "repo"

@@ -28,7 +28,7 @@ _LIBRARIES = (b"libc.so.6", b"libc-")
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 _NR = {name: by_name[name].number for name in ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat",
-                                               "readlinkat", "faccessat", "statx", "getdents64")}
+                                               "readlinkat", "faccessat", "statx", "getdents64", "getcwd")}
 _OPENAT = _NR["openat"]
 # Of these calls the first argument is a descriptor, the second the path.
 _AT_CALLS = frozenset(_NR[name] for name in ("openat", "newfstatat", "readlinkat", "faccessat", "statx"))
@@ -62,8 +62,13 @@ class FastPath:
             return tlb.ROOT
         return tlb.OFF
 
-    def loader(self, host):
-        """(host path, Elf) of what the stub maps in place of dynamic loader `host`."""
+    def is_of_image(self, path):
+        """Whether the guest's file is a lower one: patched copies of what users compile would fill the cache."""
+        node = self.ns.at(path)
+        return node.mount.path == b"/" and node.kind == _S_IFREG and not node.upper
+
+    def patched(self, host):
+        """(host path, Elf) of what the stub maps in place of dynamic loader, or static program, `host`."""
         copy = self.libraries.copy_of(host)
         if copy is not None:
             self.ns.host_names.know(copy, host)
@@ -106,7 +111,9 @@ class FastPath:
 
     def _fill(self, task, number, regs):
         try:
-            if number == _NR["getdents64"]:
+            if number == _NR["getcwd"]:
+                self._put_cwd(task)
+            elif number == _NR["getdents64"]:
                 self._put_descriptor(task, Int(task, regs[RDI]))
             elif number in _AT_CALLS:
                 path = task.read_path(regs[RSI])
@@ -118,6 +125,14 @@ class FastPath:
                 self._put(task, _AT_FDCWD, task.read_path(regs[RDI]))
         except OSError:
             return
+
+    def _put_cwd(self, task):
+        path = task.caller.cwd
+        node = self.ns.at(path)
+        if node.kind != _S_IFDIR or not self.ns.has_one_name(node.mount):
+            return
+        status = os.stat(b"/proc/%d/cwd" % task.tid)
+        self.tlb.put(tlb.CWD, (status.st_dev, status.st_ino), b"", tlb.PURE, 0, path)
 
     def _put_descriptor(self, task, fd):
         path = self.ns.guest_path(task.fd_link(fd))

@@ -32,7 +32,10 @@ def operations(program, creds, window, filters=(), first=False, rules=None, fast
             box.add(mailbox.WRITE, fd, text, len(text))
         box.add(mailbox.EXIT, status)
         return box.encode()
-    origin = _map_object(box, PROGRAM, program.host, program.elf, _random_base())
+    host, elf = program.host, program.elf
+    if mode and program.interpreter is None and fast.is_of_image(program.path):
+        host, elf = fast.patched(host)
+    origin = _map_object(box, PROGRAM, host, elf, _random_base())
     base = PROGRAM if program.elf.position_independent else ABSOLUTE
     start = base, program.elf.entry - origin
     box.add(mailbox.AUXV, _AT_PHDR, base, program.elf.headers - origin)
@@ -41,7 +44,7 @@ def operations(program, creds, window, filters=(), first=False, rules=None, fast
     if program.interpreter is not None:
         host, elf = program.interpreter
         if mode:
-            host, elf = fast.loader(host)
+            host, elf = fast.patched(host)
         loader_origin = _map_object(box, INTERPRETER, host, elf, 0)
         start = INTERPRETER if elf.position_independent else ABSOLUTE, elf.entry - loader_origin
         box.add(mailbox.AUXV, _AT_BASE, INTERPRETER, -loader_origin)

@@ -16,11 +16,12 @@ from apppot.platform.layout import FAST_ENTRY
 from apppot.syscalls.table import by_name
 
 _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat", "readlinkat", "faccessat", "statx",
-          "getdents64")
+          "getdents64", "getcwd")
 _NUMBERS = [by_name[name].number for name in _CALLS]
 NUMBERS = frozenset(_NUMBERS)
 _SITE = re.compile(b"\xb8(?:" + b"|".join(re.escape(struct.pack("<I", number)) for number in _NUMBERS) + b")\x0f\x05",
                    re.DOTALL)
+_VERSION = 2                               # of what patch() makes: copies of older versions are not used
 _TRAMPOLINE_SIZE = 32
 _PAGE = 4096
 _PT_LOAD, _PT_NOTE = 1, 4
@@ -50,7 +51,8 @@ class PatchedLibraries:
         status = os.stat(host)
         if status.st_size > _LARGEST:
             return None
-        name = b"%x-%x-%x-%x-%x" % (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, FAST_ENTRY)
+        name = b"%x-%x-%x-%x-%x-%d" % (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, FAST_ENTRY,
+                                       _VERSION)
         path = self.directory + b"/" + name
         if not os.path.exists(path):
             with open(host, "rb") as file:

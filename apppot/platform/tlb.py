@@ -10,7 +10,7 @@ import struct
 from apppot.platform.layout import TLB_OFFSET
 
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 240
-DIRECTORY, NAME = 1, 2                     # key spaces
+DIRECTORY, NAME, CWD = 1, 2, 3             # key spaces
 MERGED, PURE, FILE, ABSENT = range(4)      # kinds
 WRITABLE, LISTABLE, VERIFY, DEEP = 1, 2, 4, 8
 OFF, PLAIN, ROOT = range(3)                # modes of a process

@@ -13,7 +13,7 @@ struct frame {
 
 /* The translation cache in the window. */
 enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 240 };
-enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2 };
+enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3 };           /* the last: the host text is a guest path */
 enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3 };                    /* kind of an entry */
 enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8 };              /* flags of an entry */
 enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */

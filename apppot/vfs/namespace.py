@@ -166,6 +166,12 @@ class Namespace:
             head = (caller.cwd if start is None else start) + slash + head
         return self._cache(caller).get(head)
 
+    def has_one_name(self, mount):
+        """Whether no other mount shows a part of what this one shows: a file of the host has one guest path then."""
+        mine = [host + b"/" for host, _ in mount.fs.roots()]
+        others = [host + b"/" for other in self._mounts.values() if other is not mount for host, _ in other.fs.roots()]
+        return not any(one.startswith(two) or two.startswith(one) for one in mine for two in others)
+
     def nothing_below(self, directory):
         """Whether no mount and no hidden host path is anywhere below a directory that is `native`."""
         host = directory.fs.native(directory)[0].rstrip(b"/") + b"/"
