@@ -176,4 +176,5 @@ def _readlink(task, dirfd, path, buffer, size):
 
 
 def inotify_add_watch(task, fd: Fd, path: Path, mask: UInt):
-    return Run({1: existing_at(task, AT_FDCWD, path, not mask & _IN_DONT_FOLLOW).host})
+    node = existing_at(task, AT_FDCWD, path, not mask & _IN_DONT_FOLLOW)
+    return Run({1: task.ns.watched(task.caller, node)})

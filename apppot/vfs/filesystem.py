@@ -184,6 +184,10 @@ class Filesystem:
     def removexattr(self, caller, node, name):
         fail(EOPNOTSUPP)
 
+    def watched(self, caller, node):
+        """The host path where what happens to a node happens."""
+        return node.host
+
     def native(self, directory):
         """How the host's kernel may answer for names in a directory by itself: (host directory, writable, verify).
 

@@ -448,6 +448,10 @@ class Namespace:
         self._creatable(node)
         return node.mount.fs.create(caller, node)
 
+    def watched(self, caller, node):
+        """The host path whose inotify(7) events are those of the node."""
+        return node.mount.fs.watched(caller, node)
+
     # Looking
 
     def stat(self, caller, node):

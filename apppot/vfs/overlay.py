@@ -648,6 +648,12 @@ class Overlay(OnDisk):
     def _device(self, upper):
         return lstat(upper).st_dev
 
+    def watched(self, caller, node):
+        """Of a directory the upper part, made if need be: what guests make and remove is made and removed there."""
+        if node.kind != S_IFDIR or self.readonly:
+            return node.host
+        return self.raise_directory(self.directory(caller, node))
+
     def native(self, directory):
         if self.recorded:
             return None

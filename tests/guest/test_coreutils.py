@@ -83,3 +83,23 @@ def test_du_counts_what_is_there(shell, debian_tree):
 def test_rm_r_of_a_lower_directory(shell):
     assert shell("rm -r /usr/share/perl5 && ls -d /usr/share/perl5; mkdir /usr/share/perl5 && ls -A /usr/share/perl5 |"
                  " wc -l", options=["--root"]) == "0\n"
+
+
+def test_inotify_tells_of_a_directory_of_the_image(run_guest):
+    """A directory that nobody has written to yet: what comes, changes and goes in it is told."""
+    script = """
+import ctypes, os, struct
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init()
+assert libc.inotify_add_watch(fd, b"/usr/share", 0x100 | 0x200 | 0x8) >= 0       # IN_CREATE, IN_DELETE, IN_CLOSE_WRITE
+open("/usr/share/new", "w").close()
+os.mkdir("/usr/share/made")
+os.unlink("/usr/share/new")
+data = os.read(fd, 4096)
+while data:
+    _, mask, _, length = struct.unpack_from("iIII", data)
+    print(hex(mask), data[16:16 + length].decode().rstrip(chr(0)))
+    data = data[16 + length:]
+"""
+    assert run_guest("python3", "-c", script, check=True).stdout.splitlines() == [
+        "0x100 new", "0x8 new", "0x40000100 made", "0x200 new"]
