@@ -54,7 +54,7 @@ def run(machine):
         window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
         running = RunningMachine(machine, run_dir.path, ns, window, ownership)
         running.tell_snapshots(cow, image, layers)
-        return _run(machine, running, attendant, image.config)
+        return _run(machine, running, attendant, image.config or environment.recorded(ns))
 
 
 def _run(machine, running, attendant, config):

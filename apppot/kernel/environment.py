@@ -2,6 +2,11 @@
 
 import os
 
+from apppot.image.image import Config
+from apppot.vfs import users
+from apppot.vfs.caller import KERNEL
+
+FILE = b"/etc/apppot/environment"       # what a built image says; NAME=VALUE lines
 PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Variables whose values are host paths, sockets of the host, or settings of the host's own programs.
@@ -21,6 +26,13 @@ _OF_USERS = (b"HOME", b"USER", b"LOGNAME")
 def path(machine, config):
     """Where the first program is looked for: the PATH of --env, else the image's, else the usual one."""
     return machine.env.get(b"PATH") or (config.env.get(b"PATH") if config is not None else None) or PATH
+
+
+def recorded(ns):
+    """The Config of an image that has no other: its variables are in a file of its own. None where there is none."""
+    lines = [line.partition(b"=") for line in users.read_file(ns, KERNEL, FILE).splitlines()]
+    variables = {name: value for name, equals, value in lines if name and equals and b"\0" not in name + value}
+    return Config(variables) if variables else None
 
 
 def make(machine, user, config=None, host_environment=None):

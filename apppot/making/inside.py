@@ -10,6 +10,7 @@ from apppot.errors import AppPotError
 from apppot.machine import JOB, Machine
 
 TREE = b"/apppot-tree"
+MOST_SAID = 1 << 18         # bytes of what a machine says that are kept
 
 
 def tool(name, package):
@@ -22,8 +23,8 @@ def tool(name, package):
 
 def run_tool(source, path, words, variables=()):
     """Run a tool that writes the file `path`, which it is told as `seen(path)`."""
-    status, said = _run(Machine(trees=[(TREE, source.overlay)], job_dir=os.path.dirname(path), root=True, command=words,
-                                quiet=True, env=dict(variables), clean_env=True, discard=True))
+    status, said = run_machine(Machine(trees=[(TREE, source.overlay)], job_dir=os.path.dirname(path), root=True, command=words,
+                                        quiet=True, env=dict(variables), clean_env=True, discard=True))
     if status != 0:
         reason = said.strip().splitlines()[-1] if said.strip() else f"status {status}"
         raise AppPotError(f"{os.fsdecode(os.path.basename(words[0]))} failed: {reason}")
@@ -34,9 +35,9 @@ def seen(path):
     return JOB + b"/" + os.path.basename(path)
 
 
-def _run(machine):
-    """Run a machine in a process of its own: (exit status, what it said)."""
-    from apppot.machine import run as run_machine
+def run_machine(machine, tell=lambda data: None):
+    """Run a machine in a process of its own: (exit status, what it said). tell: gets what it says as it comes."""
+    from apppot.machine import run
     ours, theirs = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -49,7 +50,7 @@ def _run(machine):
             os.dup2(theirs, 2)
             os.close(ours)
             os.close(theirs)
-            status = run_machine(machine)
+            status = run(machine)
         except AppPotError as error:
             os.write(2, error.message.encode("utf-8", "replace") + b"\n")
         except BaseException as error:
@@ -58,10 +59,13 @@ def _run(machine):
             os._exit(status)
     os.close(theirs)
     try:
-        with open(ours, "rb") as file:
-            said = file.read().decode(errors="replace")
+        said = b""
+        with open(ours, "rb", buffering=0) as file:
+            while data := file.read(1 << 16):
+                tell(data)
+                said = (said + data)[-MOST_SAID:]
     except BaseException:
         os.kill(pid, signal.SIGKILL)        # the machine ends with its supervisor
         os.waitpid(pid, 0)
         raise
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode(errors="replace")

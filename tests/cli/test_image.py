@@ -39,6 +39,7 @@ def root():
 @pytest.fixture
 def place(tmp_path, root):
     (tmp_path / "root.tar.gz").write_bytes(oci.pack(root))
+    (tmp_path / "recipe.yaml").write_text("from: {tar: root.tar.gz}\nrun: [touch /etc/mine]\n")
     return tmp_path
 
 

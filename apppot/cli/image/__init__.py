@@ -9,6 +9,7 @@ PROGRAM = "apppot image"
 
 # name → (module, one line of help); each module has main(argv) → exit status
 COMMANDS = {
+    "build": ("apppot.cli.image.build", "make an image from a recipe"),
     "import": ("apppot.cli.image.bring", "unpack an archive into the cache, or into a directory"),
     "export": ("apppot.cli.image.export", "write an image as one file"),
     "convert": ("apppot.cli.image.convert", "write an image in another format"),

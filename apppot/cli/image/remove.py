@@ -11,6 +11,10 @@ def run(command, chosen, words):
     if bool(words) == (chosen["all"] or chosen["unused"] is not None):
         raise UsageError("say either names, --all or --unused TIME")
     freed, kept = contents.remove(words, chosen["all"], chosen["unused"])
+    if not words:
+        from apppot.making.build.kept import Steps
+        more, lines = Steps().remove(chosen["unused"])
+        freed, kept = freed + more, kept + lines
     for line in kept:
         command.note(line)
     command.note(f"{size_text(freed)} freed")
@@ -21,7 +25,7 @@ main = Command(
     "remove", run, "NAME...|--all|--unused TIME",
     "Remove images from the cache: by the name or the beginning of the digest that apppot image list shows, or by the path "
     "of the image. What other images or running machines use stays.",
-    [Option("--all", help="Remove everything that no machine is using."),
+    [Option("--all", help="Remove everything that no machine is using, the steps of builds as well."),
      Option("--unused", metavar="TIME", convert=values.duration,
             help="Remove what was not started for TIME, like 30d or 12h.")],
     words=(0, None), examples=("apppot image remove --unused 30d",))
