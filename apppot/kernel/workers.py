@@ -11,6 +11,13 @@ import sys
 from apppot.platform import libc
 
 
+def end_with(parent):
+    """Called in a fork: have it killed when process `parent`, which forked it, is gone."""
+    libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(125)
+
+
 class Workers:
     """pid → (task, number of its call, Later) of those at work."""
 
@@ -28,9 +35,7 @@ class Workers:
         if pid == 0:
             status = 125
             try:
-                libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-                if os.getppid() != supervisor:
-                    os._exit(125)
+                end_with(supervisor)
                 signal.pthread_sigmask(signal.SIG_SETMASK, ())
                 status = later.work()
             except KeyboardInterrupt:

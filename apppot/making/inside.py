@@ -7,6 +7,7 @@ import signal
 import sys
 
 from apppot.errors import AppPotError
+from apppot.kernel.workers import end_with
 from apppot.machine import JOB, Machine
 
 TREE = b"/apppot-tree"
@@ -41,10 +42,12 @@ def run_machine(machine, tell=lambda data: None):
     ours, theirs = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         status = 125
         try:
+            end_with(parent)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(theirs, 1)
             os.dup2(theirs, 2)

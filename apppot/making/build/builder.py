@@ -48,10 +48,11 @@ _NO_PACKAGE = re.compile(r"^E: (?:Unable to locate package (?P<a>\S+)|Package '(
 
 
 class Step:
-    """key: names what it makes; label: for the user; act(layers, cow): makes it in a Cow; line: in the recipe."""
+    """key: names what it makes; label: for the user; act(layers, cow): makes it in a Cow; in_machine: by a machine, which
+    brings the image's own layers."""
 
-    def __init__(self, key, label, act, line):
-        self.key, self.label, self.act, self.line = key, label, act, line
+    def __init__(self, key, label, act, in_machine=True):
+        self.key, self.label, self.act, self.in_machine = key, label, act, in_machine
 
 
 class Builder:
@@ -70,6 +71,8 @@ class Builder:
             image = stack.enter_context(open_image(place, self.progress))
             layers = []
             steps = self._plan(place, base_key)
+            if any(step.in_machine for step in steps):
+                layers.append(self._with_user(stack, image))
             for number, step in enumerate(steps, 1):
                 layers.insert(0, stack.enter_context(closing(self._made(step, number, len(steps), image, layers))))
             return self._write(stack, image, layers, path, format, size, boot)
@@ -86,6 +89,13 @@ class Builder:
         source = Source(image, extra=last, newest=self.epoch)
         stack.callback(source.ns.close)
         return formats.write(source, path, format, self.progress, size, boot)
+
+    def _with_user(self, stack, image):
+        """A layer in which the image has `user`, so that steps find one whoever builds."""
+        staged = stack.enter_context(self._staged())
+        with Cow.open(staged) as cow, changing(cow, image.layers) as tree:
+            tree.add_user()
+        return StepLayer(staged)
 
     def _config(self, config):
         """The OCI configuration of what is built, or None for formats' own."""
@@ -178,15 +188,15 @@ class Builder:
         if recipe.packages and not (base.kind == "debian" and base.variant == "extract"):
             key = _digest(VERSION, key, "packages", recipe.packages, base.mirror, self.epoch)
             steps.append(Step(key, f"packages: {' '.join(recipe.packages)}",
-                              lambda layers, cow: self._install(place, layers, cow), recipe.packages_line))
+                              lambda layers, cow: self._install(place, layers, cow)))
         for copy in recipe.copies:
             key = _digest(VERSION, key, "copy", os.fsdecode(copy.target), copy.owner, copy.mode, _of_contents(copy.source))
             steps.append(Step(key, f"copy: {os.fsdecode(os.path.basename(copy.source))} to {os.fsdecode(copy.target)}",
-                              lambda layers, cow, copy=copy: self._copy(copy, layers, cow), copy.line))
+                              lambda layers, cow, copy=copy: self._copy(copy, layers, cow), False))
         for run in recipe.runs:
             key = _digest(VERSION, key, "run", [os.fsdecode(word) for word in run.words], env, self.epoch)
             steps.append(Step(key, f"run: {_short(run.text)}",
-                              lambda layers, cow, run=run: self._run(run, place, layers, cow), run.line))
+                              lambda layers, cow, run=run: self._run(run, place, layers, cow)))
         return steps
 
     def _made(self, step, number, count, image, layers):
@@ -201,7 +211,7 @@ class Builder:
         self.current = f"step {number} of {count}"
         with self._staged() as place:
             with Cow.open(place) as cow:
-                step.act(layers + (image.layers if step.label.startswith("copy") else []), cow)
+                step.act(layers + ([] if step.in_machine else image.layers), cow)
             if self.fresh and self.steps.has(step.key):
                 try:
                     self.steps.drop(step.key)

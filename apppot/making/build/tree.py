@@ -161,6 +161,12 @@ class Tree:
             self.exclude(recipe.exclude)
         return user
 
+    def add_user(self):
+        """Give the image the `user` that it gets at the end."""
+        self.directories(b"/home/user")
+        user = self._accounts(self.read)
+        self.ns.chown(KERNEL, self.ns.resolve(KERNEL, b"/home/user"), *user)
+
     def _without_machines_own(self):
         for path in MACHINES_OWN:
             try:
