@@ -271,7 +271,10 @@ class Supervisor:
             answer = -self._bug(number, error)
         self.tracer.get(task.tid)
         task.memory.tid = task.tid
-        self._give(task, number, answer)
+        if answer.__class__ is Later:
+            self.workers.start(task, number, answer)
+        else:
+            self._give(task, number, answer)
 
     def _give(self, task, number, answer):
         regs = self.regs

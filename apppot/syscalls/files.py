@@ -4,12 +4,12 @@ import os
 import struct
 from errno import E2BIG, EINVAL, ENOENT
 
-from apppot.syscalls.answer import NATIVE, Run
+from apppot.syscalls.answer import NATIVE, Later, Run
 from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at,
                                    in_removed_directory, node_at, node_of_descriptor)
 
-_S_IFDIR, _S_IFLNK = 0o040000, 0o120000
+_S_IFDIR, _S_IFREG, _S_IFLNK = 0o040000, 0o100000, 0o120000
 _IN_DONT_FOLLOW = 0x02000000
 _RESOLVE_MASK = 0x3F                       # RESOLVE_NO_XDEV ... RESOLVE_CACHED of <linux/openat2.h>
 _RESOLVE_BELOW = 0x08 | 0x10               # RESOLVE_BENEATH, RESOLVE_IN_ROOT: absolute names start there too
@@ -47,22 +47,28 @@ def openat2(task, dirfd: Fd, path: Path, how: Ptr, size: U64):
         raise error(E2BIG)
     if resolve & ~_RESOLVE_MASK:
         raise error(EINVAL)
-    answer = _open(task, 1, dirfd, path, flags, mode, resolve)
-    answer.args[2] = _OPEN_HOW.pack(flags, mode, 0)
-    answer.args[3] = _OPEN_HOW.size
-    return answer
+    more = {2: _OPEN_HOW.pack(flags, mode, 0), 3: _OPEN_HOW.size}
+    return _open(task, 1, dirfd, path, flags, mode, resolve, more)
 
 
-def _open(task, index, dirfd, path, flags, mode, resolve=0):
+def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=False):
+    """Answer to open: argument `index` is the path, `more` are further arguments to replace.
+
+    `waited`: what takes long was done by a process beside the supervisor.
+    """
     if dirfd == AT_FDCWD and path in (b".", b"..") and in_removed_directory(task):
         return NATIVE
     absolute = path[:1] == b"/" and not resolve & _RESOLVE_BELOW
     start = None if dirfd == AT_FDCWD or absolute or not path else task.directory(dirfd)
     node = task.ns.resolve_open(task.caller, path, flags, start, resolve)
+    if not waited and node.kind == _S_IFREG:
+        work = task.ns.long_work(node, flags)
+        if work is not None:
+            return Later(work, lambda status: _open(task, index, dirfd, path, flags, mode, resolve, more, True))
     host = task.ns.open(task.caller, node, flags, mode)
     if host is not node.host and node.mount.fs is task.machine.procfs:
         task.scratch = host                # a generated text: deleted when the guest has opened it
-    return Run({index: host})
+    return Run({index: host, **dict(more)})
 
 
 # -- stat

@@ -17,16 +17,26 @@ def temporary(work):
     return work + b"/" + os.urandom(12).hex().encode()
 
 
-def make(source, st, work, mode, data=True):
+def prepare(source, path):
+    """Copy the contents of a regular file to `path` in the work directory; it is there under that name when whole."""
+    unfinished = path + b"-"
+    _regular(source, unfinished, os.lstat(source), True)
+    os.rename(unfinished, path)
+
+
+def make(source, st, work, mode, data=True, prepared=None):
     """A copy of the host file `source` with the 07777 bits `mode`; its path in `work`.
 
-    data: false leaves a regular file empty, for one that is about to be truncated.
+    data: false leaves a regular file empty, for one that is about to be truncated. prepared: where prepare() was to
+    put the contents; if it did not, they are copied here.
     """
     kind = S_IFMT(st.st_mode)
     path = temporary(work)
     try:
-        if kind == S_IFREG:
-            _regular(source, path, st, mode, data)
+        if prepared is not None and data and os.path.lexists(prepared):
+            os.rename(prepared, path)
+        elif kind == S_IFREG:
+            _regular(source, path, st, data)
         elif kind == S_IFLNK:
             os.symlink(os.readlink(source), path)
         elif kind == S_IFDIR:
@@ -48,7 +58,7 @@ def make(source, st, work, mode, data=True):
     return path
 
 
-def _regular(source, path, st, mode, data):
+def _regular(source, path, st, data):
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         origin = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -184,6 +184,10 @@ class Filesystem:
     def removexattr(self, caller, node, name):
         fail(EOPNOTSUPP)
 
+    def long_work(self, node, flags):
+        """See Namespace.long_work."""
+        return None
+
     def watched(self, caller, node):
         """The host path where what happens to a node happens."""
         return node.host

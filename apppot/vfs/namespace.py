@@ -448,6 +448,12 @@ class Namespace:
         self._creatable(node)
         return node.mount.fs.create(caller, node)
 
+    def long_work(self, node, flags):
+        """What opening an existing regular file begins with that takes long: a function to call in a process beside
+        this one, which returns an exit status; open() is to be called after its end. None: nothing does.
+        """
+        return node.mount.fs.long_work(node, flags)
+
     def watched(self, caller, node):
         """The host path whose inotify(7) events are those of the node."""
         return node.mount.fs.watched(caller, node)

@@ -28,6 +28,7 @@ OPAQUE = b".wh..wh..opq"
 OPAQUE_NAME = OPAQUE[len(WHITEOUT):]   # how `Directory.whiteouts` says that the directory is opaque
 
 MAX_CACHED = 60000
+LARGE = 16 << 20                       # bytes; copying less does not keep other tasks waiting
 
 
 class Overlay(OnDisk):
@@ -52,6 +53,7 @@ class Overlay(OnDisk):
         self.readonly = upper is None
         self.ownership = ownership if ownership is not None else Ownership(self.upper)
         self.top = None
+        self.prepared = {}       # lower host path -> copy of its contents in `work`, made or in the making
         self.kept = 0            # nodes in caches, to keep them from growing without end
 
     def roots(self):
@@ -332,7 +334,8 @@ class Overlay(OnDisk):
         """Copy one file and put it into the upper directory `above`, whose times stay as they were."""
         kind = S_IFMT(st.st_mode)
         true_mode = st.st_mode & 0o7777
-        made = copyup.make(source, st, self.work, mode, data)
+        prepared = self.prepared.pop(source, None)
+        made = copyup.make(source, st, self.work, mode, data, prepared)
         ownership = self.ownership
         told = ownership.of(st) if self.recorded else None
         if told is not None and told.told is not None:     # perhaps others are just filling the file
@@ -647,6 +650,25 @@ class Overlay(OnDisk):
 
     def _device(self, upper):
         return lstat(upper).st_dev
+
+    def long_work(self, node, flags):
+        """Of a large lower file: making its contents there, and copying it up for a guest that writes to it."""
+        if node.upper or lstat(node.host).st_size < LARGE:
+            return None
+        writing = flags & (os.O_WRONLY | os.O_RDWR) and not flags & (os.O_TRUNC | abi.O_PATH)
+        if self.whole(node) and (not writing or self.readonly):
+            return None
+        prepared = copyup.temporary(self.work) if writing and not self.readonly else None
+        if prepared is not None:
+            self.prepared[node.host] = prepared
+
+        def work():
+            source = self.content(node)
+            if prepared is not None:
+                copyup.prepare(source, prepared)
+            return 0
+
+        return work
 
     def watched(self, caller, node):
         """Of a directory the upper part, made if need be: what guests make and remove is made and removed there."""

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -207,3 +208,22 @@ c = open('/etc/x', 'w+'); os.unlink('/etc/x'); c.write('still'); c.seek(0); prin
 fd = os.open('/etc', os.O_RDONLY); os.rename('/etc/x', '/etc/y') if os.path.exists('/etc/x') else None
 open('/etc/z', 'w').close(); print('z' in os.listdir(fd), os.stat('z', dir_fd=fd).st_size)
 """, options=["--root"], check=True).stdout == "True True\nTrue\nstill False\nTrue 0\n"
+
+
+def test_others_go_on_while_a_large_file_is_copied_up(debian_tree, run_guest, job):
+    """The supervisor never blocks on one task's behalf: a worker copies, and what it copied is right."""
+    image = debian_tree.parent / f"large-{os.getpid()}"
+    subprocess.run(["cp", "-al", debian_tree, image], check=True)
+    try:
+        with open(image / "opt" / "large", "wb") as file:
+            file.write(b"begin")
+            file.seek(200 << 20)
+            file.write(os.urandom(64 << 20))
+        done = run_guest("sh", "-ec", 'sha256sum </opt/large; echo more >>/opt/large & echo other; wait; '
+                                      'head -c -5 /opt/large | sha256sum; tail -c 5 /opt/large; du -k /opt/large', image=image,
+                         check=True).stdout.splitlines()
+    finally:
+        shutil.rmtree(image)
+    before, other, after, more, used = done
+    assert before == after and other == "other" and more == "more"
+    assert int(used.split()[0]) < 100 << 10, "the hole was filled"
