@@ -4,7 +4,6 @@ Most files are the host's own. What names files, mounts or ids is generated: `op
 `scratch` that holds the guest's text, which the supervisor deletes with `forget` once the guest has opened it.
 """
 
-import errno
 import itertools
 import os
 from errno import EACCES, ENOENT, EPERM, ESRCH

@@ -1,0 +1,283 @@
+"""From a guest path to a Node: caches, symlinks, dots, the RESOLVE flags of openat2(2).
+
+Speed. The resolver is on the way of every traced call. It keeps, for callers whose root is "/", the `Directory` behind the
+raw text of the directory part of a path; a hit leaves one look-up of the last component. These caches hold only what
+nobody but us can change, are filled after the permissions on the way were checked, are kept apart by identity, and are
+emptied by `flush`: when a directory or symlink is removed, renamed or replaced, a mount comes or goes, or the record of
+a directory changes. On a hostfs mount the way is verified at each look-up instead.
+"""
+
+from errno import EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV
+import os
+from stat import S_IFDIR, S_IFLNK
+
+from apppot.vfs import abi
+from apppot.vfs.caller import KERNEL
+from apppot.vfs.hostnames import HostNames
+from apppot.vfs.node import DOT, DOTDOT, SLASH, VIA_LINK, fail
+
+MAX_LINKS = 40
+PATH_MAX = 4096
+MAX_CACHED = 20000
+_DOTS = (b"", b".", b"..")
+_SEARCH_LIMITS = abi.RESOLVE_BENEATH | abi.RESOLVE_IN_ROOT
+
+
+class NoCache:
+    """What Namespace.cache must know: nothing remembers anything of this namespace."""
+
+    def directories_changed(self):
+        """The way to a directory, or what a directory consists of, may have changed."""
+
+    def names_changed(self):
+        """What a name in a merged directory or a symlink leads to may have changed."""
+
+
+class Resolver:
+    """Finds nodes below `root`, the Directory of "/", which a subclass sets.
+
+    ownership  the records shared by all mounts
+    """
+
+    def __init__(self, ownership):
+        self.ownership = ownership
+        ownership.on_directory = self._rights_changed
+        self.root = None
+        self.generation = 0            # grows with every flush
+        self._root_cache = {}          # raw directory text -> Directory, for virtual root: no permissions
+        self._plain_cache = {}         # the same for callers with the host's own ids
+        self._other_caches = {}        # (uid, gid, groups) -> the same, for other virtual identities
+        self.cache = NoCache()         # told of every change that what is remembered elsewhere depends on
+        self.host_names = HostNames()
+
+    # Caches
+
+    def flush(self):
+        """Forget where directory names lead."""
+        self._root_cache.clear()
+        self._plain_cache.clear()
+        self._other_caches.clear()
+        self.generation += 1
+        self.cache.directories_changed()
+
+    def _rights_changed(self):
+        self._plain_cache.clear()
+        self._other_caches.clear()
+        self.generation += 1
+        self.cache.directories_changed()
+
+    def known_directory(self, caller, path, start=None):
+        """The Directory behind the text before the last "/" of `path`, if resolve() has just found it; else None."""
+        head, slash, _ = path.rpartition(b"/")
+        if path[:1] != b"/":
+            head = (caller.cwd if start is None else start) + slash + head
+        return self._cache(caller).get(head)
+
+    def _cache(self, caller):
+        if not caller.virtual:
+            return self._plain_cache
+        if not caller.uid:
+            return self._root_cache
+        key = caller.uid, caller.gid, tuple(caller.groups)
+        cache = self._other_caches.get(key)
+        if cache is None:
+            cache = self._other_caches[key] = {}
+        return cache
+
+    # Resolution
+
+    def resolve(self, caller, path, start=None, follow=True, resolve_flags=0):
+        """The node a path leads to. See docs/architecture.md.
+
+        start: canonical guest directory of relative names; default: the caller's.
+        follow: go through a symlink at the end. None, for calls that make, remove or rename a name: never, not even
+        when a "/" stands behind it; the name is taken for itself, and the call judges by node.slash.
+        """
+        if caller.root == b"/" and not resolve_flags:
+            head, slash, name = path.rpartition(b"/")
+            if name not in _DOTS:
+                if path[0] != 47:
+                    base = caller.cwd if start is None else start
+                    head = base + slash + head
+                if not caller.virtual:
+                    cache = self._plain_cache
+                elif not caller.uid:
+                    cache = self._root_cache
+                else:
+                    cache = self._cache(caller)
+                directory = cache.get(head)
+                if directory is not None and len(path) < PATH_MAX:
+                    node = directory.fixed.get(name)
+                    if node is None:
+                        if directory.fs.cached:
+                            node = directory.fs.lookup(caller, directory, name)
+                        else:
+                            try:
+                                node = directory.fs.lookup(caller, directory, name)
+                            except OSError:      # the way there has changed: walk again
+                                del cache[head]
+                                return self._walk(caller, path, start, follow, 0)
+                    if not follow or node.kind != S_IFLNK:
+                        return node
+                    if node.target is not None or directory.fs.cached:
+                        return self._walk_link(caller, directory, node)
+        return self._walk(caller, path, start, follow, resolve_flags)
+
+    def resolve_open(self, caller, path, flags, start=None, resolve_flags=0):
+        """`resolve` for open(2) with `flags`: whether a symlink at the end is followed, and names ending in "/"."""
+        exclusive = os.O_CREAT | os.O_EXCL
+        follow = not flags & os.O_NOFOLLOW and flags & exclusive != exclusive
+        if path[-1:] == b"/" and flags & (os.O_CREAT | abi.O_PATH) == os.O_CREAT:
+            bare = path.rstrip(b"/")
+            if bare and bare.rpartition(b"/")[2] not in _DOTS:
+                self.resolve(caller, bare, start, False, resolve_flags)
+                fail(EISDIR)
+        return self.resolve(caller, path, start, follow, resolve_flags)
+
+    def at(self, path):
+        """The node of a canonical guest path; a symlink at its end is not followed."""
+        return self.resolve(KERNEL, path, None, False)
+
+    def _walk_link(self, caller, directory, node):
+        """Go on at a symlink that is the last component of a cached way."""
+        target = node.mount.fs.follow(caller, node)
+        if not isinstance(target, bytes):
+            return target
+        # Most links lead to a neighbour: no need for a new walk.
+        if b"/" not in target and target not in _DOTS:
+            end = directory.fixed.get(target) or directory.fs.lookup(caller, directory, target)
+            if end.kind != S_IFLNK:
+                return end
+        return self._walk(caller, target, directory.path, True, 0, 1)
+
+    def _walk(self, caller, path, start, follow, flags, links=0):
+        if not path:
+            fail(ENOENT)
+        if len(path) >= PATH_MAX:
+            fail(ENAMETOOLONG)
+        root = self._place(caller.root)
+        absolute = path[0] == 47
+        if absolute and not flags & _SEARCH_LIMITS:
+            here = root
+        else:
+            here = self._place(caller.cwd if start is None else start, caller)
+        if flags & _SEARCH_LIMITS:
+            if absolute and flags & abi.RESOLVE_BENEATH:
+                fail(EXDEV)
+            root = here
+        checks = caller.uid and (caller.virtual or bool(self.ownership.records))
+        no_xdev = flags & abi.RESOLVE_NO_XDEV
+        if no_xdev and absolute and here.mount is not self._place(caller.cwd if start is None else start).mount:
+            fail(EXDEV)
+        todo = path.split(b"/")
+        todo.reverse()
+        keep = caller.root == b"/" and not flags and not links
+        ending = 0      # how the name ended up to now
+        via_link = 0
+        while todo:
+            name = todo.pop()
+            if name == b"" or name == b".":
+                if name:
+                    here.fs.search(caller, here)
+                    ending = DOT
+                else:
+                    ending = ending or SLASH
+                continue
+            if name == b"..":
+                here.fs.search(caller, here)
+                if here is root:
+                    if flags & abi.RESOLVE_BENEATH:
+                        fail(EXDEV)
+                else:
+                    above = here.parent
+                    if no_xdev and above.mount is not here.mount:
+                        fail(EXDEV)
+                    if not here.fs.cached:
+                        keep = False
+                    here = above
+                ending = DOTDOT
+                continue
+            ending = 0
+            if checks:
+                here.fs.search(caller, here)
+            node = here.fixed.get(name)
+            if node is None:
+                node = here.fs.lookup(caller, here, name)
+            elif no_xdev and node.mount is not here.mount:
+                fail(EXDEV)
+            last = not todo or not todo[0] and not any(todo)
+            kind = node.kind
+            if keep and not todo:    # the last component of the text that was asked for
+                self._remember(caller, path, start, here)
+                keep = False
+            if kind == S_IFLNK and (not last or follow or todo and follow is not None):
+                links += 1
+                if links > MAX_LINKS or flags & abi.RESOLVE_NO_SYMLINKS:
+                    fail(ELOOP)
+                if not here.fs.cached:
+                    keep = False
+                target = node.mount.fs.follow(caller, node)
+                if isinstance(target, bytes):
+                    if not target:
+                        fail(ENOENT)
+                    if last and todo and not follow:
+                        via_link = VIA_LINK
+                    if target[0] == 47:
+                        if flags & abi.RESOLVE_BENEATH:
+                            fail(EXDEV)
+                        if no_xdev and root.mount is not here.mount:
+                            fail(EXDEV)
+                        here = root
+                    todo.extend(reversed(target.split(b"/")))
+                    continue
+                if flags & (abi.RESOLVE_NO_MAGICLINKS | _SEARCH_LIMITS):
+                    fail(ELOOP if flags & abi.RESOLVE_NO_MAGICLINKS else EXDEV)
+                keep = False
+                node = target
+                kind = node.kind
+                if last and not todo:
+                    return node
+            if last:
+                if todo:        # only empty ones: the name ends in "/"
+                    if kind and kind != S_IFDIR and follow is not None:
+                        fail(ENOTDIR)
+                    ending = SLASH
+                return node.ending(ending | via_link) if ending else node
+            if kind != S_IFDIR:
+                fail(ENOTDIR if kind else ENOENT)
+            here = node.dir or node.mount.fs.directory(caller, node)
+        return here.node.ending(ending | via_link)
+
+    def _remember(self, caller, path, start, directory):
+        """`directory` is what the text before the last "/" of `path` leads to."""
+        head, slash, name = path.rpartition(b"/")
+        if name in _DOTS:
+            return
+        if path[0] != 47:
+            head = (caller.cwd if start is None else start) + slash + head
+        cache = self._cache(caller)
+        if len(cache) > MAX_CACHED:
+            cache.clear()
+        cache[head] = directory
+
+    def _place(self, path, caller=KERNEL):
+        """The Directory of a canonical guest path."""
+        if path == b"/":
+            return self.root
+        directory = self._root_cache.get(path)
+        if directory is not None and directory.fs.cached:
+            return directory
+        here = self.root
+        for name in path[1:].split(b"/"):
+            node = here.fixed.get(name)
+            if node is None:
+                node = here.fs.lookup(caller, here, name)
+            if node.kind != S_IFDIR:
+                fail(ENOTDIR if node.kind else ENOENT)
+            here = node.dir or node.mount.fs.directory(caller, node)
+        self._root_cache[path] = here
+        return here
+
+    def guest_path(self, host):
+        """The guest path of a host file, or None: outside all layers and mounts, deleted, or not a file."""
+        return self.host_names.guest_path(host)
