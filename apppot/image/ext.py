@@ -9,7 +9,7 @@ memory.
 
 from collections import OrderedDict
 import os
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 import struct
 
 from apppot.errors import AppPotError

@@ -71,7 +71,7 @@ class RunningMachine:
 
     def say(self, text):
         """One line to the user, unless --quiet."""
-        if not self.machine.quiet:
+        if not self.machine.quiet and sys.stderr is not None:
             sys.stderr.write(f"apppot-start: {text}\n")
             sys.stderr.flush()
 
@@ -122,11 +122,13 @@ class RunningMachine:
         return [MountEntry(mount) for mount in self.ns.mounts()]
 
     def directory_moved(self, old, new):
-        """A directory was renamed: what tasks know of where they stand is old."""
+        """A directory was renamed or, with None, removed: what tasks know of where they stand is old."""
         prefix = old + b"/"
         for task in self.tasks.values():
             task.fs.forget_cwd()
             root = task.fs.root
+            if new is None:
+                continue
             if root == old or root.startswith(prefix):
                 task.fs.root = new + root[len(old):]
 

@@ -6,7 +6,7 @@ ends; the root itself is b"".
 
 import hashlib
 import os
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISDIR
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFSOCK, S_ISDIR
 
 from apppot.vfs.ondisk import CAPABILITY, KEPT_CAPABILITY
 from apppot.vfs.ownership import KEEP

@@ -63,7 +63,7 @@ def plant(top):
 
 
 def squashfs(source, image, *options):
-    pseudo = [f"dev d 755 0 0", "dev/null c 666 0 0 1 3", "dev/sda b 660 0 6 8 1025"]
+    pseudo = ["dev d 755 0 0", "dev/null c 666 0 0 1 3", "dev/sda b 660 0 6 8 1025"]
     for name, (uid, gid, mode) in OWNERS.items():
         pseudo.append(f"{os.fsdecode(name)} m {mode:o} {uid} {gid}")
     words = [word for line in pseudo for word in ("-p", line)]
