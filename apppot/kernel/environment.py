@@ -11,7 +11,8 @@ PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Variables whose values are host paths, sockets of the host, or settings of the host's own programs.
 _LEFT_OUT = {b"HOME", b"USER", b"LOGNAME", b"USERNAME", b"MAIL", b"SHELL", b"PWD", b"OLDPWD", b"PATH", b"TMPDIR", b"TMP", b"TEMP",
-             b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"PYTHONHOME", b"PYTHONPATH", b"PERL5LIB", b"VIRTUAL_ENV",
+             b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"PYTHONHOME", b"PYTHONPATH",
+             b"PYTHONPYCACHEPREFIX", b"PYTHONSTARTUP", b"PYTHONUSERBASE", b"PERL5LIB", b"VIRTUAL_ENV",
              b"XDG_RUNTIME_DIR", b"XDG_CONFIG_HOME", b"XDG_CACHE_HOME", b"XDG_DATA_HOME", b"XDG_DATA_DIRS",
              b"XDG_CONFIG_DIRS", b"SSH_AUTH_SOCK", b"SSH_AGENT_PID", b"GPG_AGENT_INFO", b"DBUS_SESSION_BUS_ADDRESS",
              b"GIT_DIR", b"GIT_WORK_TREE", b"GIT_INDEX_FILE", b"PYENV_ROOT", b"PIP_CERT", b"PIP_FIND_LINKS",
