@@ -240,6 +240,19 @@ def test_kept_steps_can_be_removed(build, place, command):
     assert os.listdir(place / "cache/steps") == []
 
 
+def test_two_builds_at_once(place):
+    (place / "r.yaml").write_text("from: {directory: base}\nrun: [echo one >/one; sleep 0.5, echo two >/two]\n")
+    environment = {**os.environ, "APPPOT_CACHE": str(place / "cache"), "PYTHONPATH": str(IMAGES.parent)}
+    both = [subprocess.Popen([sys.executable, "-m", "apppot.cli.main", "image", "build", "r.yaml", "-o", f"{name}.tar"],
+                             cwd=place, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for name in ("a", "b")]
+    for process in both:
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 0, said
+    assert seen(place / "a.tar")["two"][3] == seen(place / "b.tar")["two"][3] == b"two\n"
+    assert os.listdir(place / "cache/staging") == [] and len(os.listdir(place / "cache/steps")) == 2
+
+
 # What fails
 
 def test_a_failing_step(build, place):
@@ -347,6 +360,14 @@ def network():
         urllib.request.urlopen(stanza["URIs"].split()[0].rstrip("/") + "/dists/bookworm/Release", timeout=20).close()
     except OSError as error:
         pytest.skip(f"no Debian mirror can be reached: {error}")
+
+
+def test_busybox_for_real(network, command, place):
+    settings = {"env": {"APPPOT_CACHE": str(place / "cache")}}
+    done(command("main", "image", "build", IMAGES / "busybox.yaml", "-o", "bb.tar", **settings))
+    started = command("start", "--image", "bb.tar", "ls", "/bin/busybox", "/lib/ld-musl-x86_64.so.1", **settings)
+    assert started.returncode == 0, started.stderr
+    assert (place / "bb.tar").stat().st_size < 10 << 20
 
 
 def test_debian_for_real(network, place):

@@ -44,7 +44,7 @@ rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname
 if [ -d "$1/etc" ]; then : >"$1/etc/resolv.conf"; echo apppot >"$1/etc/hostname"; fi
 """
 _NO_PACKAGE = re.compile(r"^E: (?:Unable to locate package (?P<a>\S+)|Package '(?P<b>[^']+)' has no installation candidate"
-                         r"|Couldn't find any package by \w+ '(?P<c>[^']+)'|Version '(?P<d>[^']+)' for )", re.MULTILINE)
+                         r"|Couldn't find any package by \w+ '(?P<c>[^']+)'|Version '(?P<version>[^']+)' for '(?P<d>[^']+)')", re.MULTILINE)
 
 
 class Step:
@@ -159,18 +159,18 @@ class Builder:
         self.say(label)
         with self._staged() as place:
             os.makedirs(place)
-            with open(place + b"/list.sources", "w", encoding="utf-8") as file:
+            with open(place + b"/debian.sources", "w", encoding="utf-8") as file:
                 file.write(listing)
             words = [program, b"--mode=root", b"--skip=chroot/mount,check/empty,output/dev", b"--format=tar",
                      b"--variant=" + base.variant.encode(), b"--customize-hook=" + _AFTER_BOOTSTRAP.encode(),
                      *(b"--aptopt=" + line.encode() for line in [*apt.settings(), 'APT::Install-Recommends "false"']),
                      *(b"--include=" + package.encode() for package in included),
-                     base.value.encode(), JOB + b"/root.tar", JOB + b"/list.sources"]
+                     base.value.encode(), JOB + b"/root.tar", JOB + b"/debian.sources"]
             status, said = run_machine(Machine(root=True, job_dir=place, command=words, env=self._variables(),
                                                clean_env=True, quiet=True, discard=True), self._tell)
             if status != 0:
                 self._no_package(said)
-                raise recipe.failed(base.line, "from.debian", f"mmdebstrap {_ended(status)}{self._last(said)}")
+                raise recipe.failed(base.line, "from.debian", f"mmdebstrap {_ended(status)}{self._reason(said)}")
             with archive.open_image(place + b"/root.tar", self.progress, self.store) as image:
                 about = {"format": "tar", "digest": image.digest, "config": None, "named": True,
                          "layers": [layer.about["digest"] for layer in image.layers],
@@ -261,7 +261,7 @@ class Builder:
                                             [Bind(os.fsencode(directory), apt.PLACE, True)])
         if status != 0:
             self._no_package(said)
-            raise recipe.failed(recipe.packages_line, "packages", f"{self.current} {_ended(status)}{self._last(said)}")
+            raise recipe.failed(recipe.packages_line, "packages", f"{self.current} {_ended(status)}{self._reason(said)}")
 
     def _sources(self, release):
         """What packages are installed from: None for the sources that the image has."""
@@ -300,8 +300,16 @@ class Builder:
             return ""
         return "; its last lines:\n" + "\n".join(f"  {line}" for line in lines)
 
+    def _reason(self, said):
+        """What apt complains of first; where it doesn't, the last lines."""
+        complaint = next((line[3:] for line in said.splitlines() if line.startswith("E: ")), None)
+        return f": {complaint}" if complaint else self._last(said)
+
     def _no_package(self, said):
-        names = dict.fromkeys(next(filter(None, match.groups())) for match in _NO_PACKAGE.finditer(said))
+        names = {}
+        for match in _NO_PACKAGE.finditer(said):
+            name = match["a"] or match["b"] or match["c"] or match["d"]
+            names[name if match["version"] is None else f"{name}={match['version']}"] = True
         if names:
             line = self.recipe.package_lines.get(next(iter(names)), self.recipe.packages_line)
             raise self.recipe.failed(line, "packages", f"there is no package {', '.join(names)}")
