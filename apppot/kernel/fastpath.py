@@ -64,7 +64,10 @@ class FastPath:
 
     def is_of_image(self, path):
         """Whether the guest's file is a lower one: patched copies of what users compile would fill the cache."""
-        node = self.ns.at(path)
+        try:
+            node = self.ns.at(path)
+        except OSError:                    # a program without a name, or one whose name is gone
+            return False
         return node.mount.path == b"/" and node.kind == _S_IFREG and not node.upper
 
     def patched(self, host):

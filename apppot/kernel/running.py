@@ -8,6 +8,21 @@ from apppot.kernel import identity, loading
 from apppot.platform import libc
 
 
+def _own_stub(run_dir):
+    """Host path of the stub for this run: a copy, so that an upgrade of AppPot does not change it under our guests.
+
+    Where nothing in the run directory can be executed it is the installed one.
+    """
+    installed = loading.stub_path()
+    if os.statvfs(run_dir).f_flag & os.ST_NOEXEC:
+        return installed
+    path = run_dir + b"/apppot-stub"
+    with open(installed, "rb") as source, open(path, "wb") as copy:
+        copy.write(source.read())
+    os.chmod(path, 0o755)
+    return path
+
+
 class MountEntry:
     """A line of the mount tables: guest path, type, source and options, all bytes."""
 
@@ -31,7 +46,7 @@ class RunningMachine:
         self.network = machine.network
         self.hostname = os.fsencode(machine.hostname) if machine.hostname else None
         self.domainname = None
-        self.stub = loading.stub_path()
+        self.stub = _own_stub(run_dir)
         self.sudo_file = self.snap_file = None
         self._of_snapshots = None
         self.procfs = None
