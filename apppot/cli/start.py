@@ -53,8 +53,9 @@ LIMITS = [
     Option("--network", metavar="host|none", convert=values.one_of(*NETWORKS),
            help="The host's network (default) or none."),
     Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
-           help="standard (default): the kernel's Landlock confines the guest. strict: every traced call is mediated "
-                "too. none: start even where the kernel has no Landlock, with translation only."),
+           help="standard (default): the kernel's Landlock confines the guest where there is one, and then repeated path "
+                "calls are answered without a stop. strict: the supervisor sees every path call. none: names are "
+                "translated, nothing else confines the guest."),
 ]
 REPORTS = [
     Option("--trace", metavar="[FILE]", convert=values.path,
