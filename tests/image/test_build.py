@@ -386,6 +386,7 @@ def test_debian_for_real(network, place):
     text = done(run("r.yaml", "-o", "hello.tar"))
     assert "from: debian bookworm (minbase): kept from before" in text
     assert "usr/bin/hello" in seen(place / "hello.tar")
+    assert made(run("r.yaml", "-o", "hello.tar")) == []
     refused = run("bad.yaml", "-o", "bad.tar")
     assert refused.returncode == 125 and not (place / "bad.tar").exists()
     assert refused.stderr.splitlines()[-1].endswith("bad.yaml:3: packages: there is no package nothing-of-that-name")

@@ -154,7 +154,7 @@ class Builder:
             if image is not None:
                 image.close()
                 self.say(f"{label}: kept from before")
-                return name.encode(), key
+                return name.encode(), image.digest
         program = tool("mmdebstrap", "mmdebstrap")
         self.say(label)
         with self._staged() as place:
@@ -177,7 +177,7 @@ class Builder:
                          "source": f"debian {base.value}"}
                 self.store.remember(name, about)
             self.store.forget(file_key(place + b"/root.tar")[0])
-        return name.encode(), key
+        return name.encode(), image.digest
 
     # Steps
 
