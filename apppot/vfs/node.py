@@ -9,6 +9,8 @@ DOT = 2        # in "."
 DOTDOT = 4     # in ".."
 VIA_LINK = 8   # in "/", and the last component is a symlink that was followed only because of it
 
+MAX_GIVEN_OUT = 5000
+
 
 class Node:
     """One resolved name: a file, or the place where one may be made (`kind` 0).
@@ -65,6 +67,16 @@ class Node:
         return f"<Node {self.path!r} {self.kind:o} host={self.host!r}>"
 
 
+class _EveryName:
+    """A set of names that holds all of them."""
+
+    def __contains__(self, name):
+        return True
+
+    def add(self, name):
+        """It is in already."""
+
+
 class Directory:
     """A guest directory, kept as long as nobody renames or removes it. Guests can't do that behind our back.
 
@@ -116,6 +128,12 @@ class Directory:
     def host(self):
         """Host directory that a guest gets when it opens this one."""
         return self.node.host
+
+    def give_out(self, name):
+        """A guest is about to be told that it may create `name` natively."""
+        self.given_out.add(name)
+        if self.given_out.__class__ is set and len(self.given_out) > MAX_GIVEN_OUT:
+            self.given_out = _EveryName()  # a directory of temporary files: their names are without end
 
     def changed(self):
         """Forget the listing: entries were made or removed. Cookies stay."""

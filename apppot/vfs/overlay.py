@@ -430,7 +430,7 @@ class Overlay(OnDisk):
         if len(node.name) > 255:
             fail(ENAMETOOLONG)
         self.may_change(caller, directory)
-        directory.given_out.add(node.name)
+        directory.give_out(node.name)
         directory.changed()
         return self.raise_directory(directory) + b"/" + node.name
 
