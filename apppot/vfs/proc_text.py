@@ -4,6 +4,8 @@
 `hidden` are host paths whose mappings the guest shall not see: the stub and the window.
 """
 
+import struct
+
 DELETED = b" (deleted)"
 UNREACHABLE = b"(unreachable)"
 
@@ -174,3 +176,26 @@ def stopped_stat(text):
     """`stat` of a task that job control has stopped: the host shows a tracing stop instead."""
     head, mark, tail = text.rpartition(b") ")
     return head + mark + b"T" + tail[1:] if tail[:1] == b"t" else text
+
+
+# --- auxv -------------------------------------------------------------------------------------------------------------
+
+def auxv(read, start, kept):
+    """The auxiliary vector behind argv and envp on the stack that begins at `start`; it is as long as `kept`.
+
+    read(address, length) gives memory of the process. Where that no longer holds one, it is `kept`.
+    """
+    try:
+        count, = struct.unpack("<Q", read(start, 8))
+        at = start + 8 * (count + 2)
+        while any(read(at, 8)):
+            at += 8
+        found = read(at + 8, len(kept))
+    except (struct.error, OSError, OverflowError):
+        return kept
+    for place in range(0, len(kept), 16):
+        if found[place:place + 8] != kept[place:place + 8]:
+            return kept
+        if not any(kept[place:place + 8]):       # AT_NULL: what follows is other things
+            return found[:place].ljust(len(kept), b"\0")
+    return kept

@@ -23,7 +23,7 @@ MAGIC = {b"exe", b"cwd", b"root"}       # links of a process that name a file
 MAGIC_DIRECTORIES = {b"fd", b"map_files"}  # directories full of such links
 MAPPINGS = {b"maps", b"smaps", b"smaps_rollup"}
 MOUNT_TABLES = {b"mounts", b"mountinfo", b"mountstats"}
-GENERATED = MAPPINGS | MOUNT_TABLES | {b"numa_maps", b"status", b"stat"}
+GENERATED = MAPPINGS | MOUNT_TABLES | {b"numa_maps", b"status", b"stat", b"auxv"}
 # What reaches the whole computer. Natively only root gets at these, and a supervisor may run as root.
 REFUSED = {b"kcore", b"kmem", b"kmsg", b"sysrq-trigger", b"kpagecount", b"kpageflags", b"kpagecgroup"}
 HOSTNAME = b"sys/kernel/hostname"
@@ -347,12 +347,22 @@ class ProcFS(Filesystem):
                 return None
             return proc_text.stopped_stat(self._host_text(node))
         text = self._host_text(node)
+        if name.rest == b"auxv":
+            return self._auxv(name.pid, text)
         if name.rest == b"status":
             return proc_text.status(text, self.processes.credentials(self._tgid(name)),
                                     self.processes.stopped(name.task), self.own_filters(name.task))
         if name.rest == b"numa_maps":
             return proc_text.numa_maps(text, self._translator(caller), self.hidden_mappings)
         return proc_text.maps(text, self._translator(caller), self.hidden_mappings)
+
+    @staticmethod
+    def _auxv(pid, kept):
+        """The vector as the program found it on its stack: the one that the kernel keeps is the stub's."""
+        with open(b"/proc/%d/stat" % pid, "rb") as file:
+            start = int(file.read().rsplit(b")", 1)[1].split()[25])      # startstack, field 28 of proc(5)
+        with open(b"/proc/%d/mem" % pid, "rb", buffering=0) as memory:
+            return proc_text.auxv(lambda address, length: os.pread(memory.fileno(), length, address), start, kept)
 
     @staticmethod
     def _host_text(node):

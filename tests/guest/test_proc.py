@@ -116,3 +116,16 @@ def test_the_host_can_not_be_changed_through_proc(run_guest, path):
 def test_sys_is_readable(shell):
     assert shell("cat /sys/kernel/mm/transparent_hugepage/enabled >/dev/null; ls /sys/devices/system/cpu | grep -c cpu0; "
                  "nproc >/dev/null; lscpu >/dev/null && echo ok").split() == ["1", "ok"]
+
+
+def test_auxv_is_the_programs_own(run_guest):
+    # all but AT_HWCAP, which the C library answers otherwise
+    script = """
+import ctypes, struct
+getauxval = ctypes.CDLL(None).getauxval
+getauxval.restype, getauxval.argtypes = ctypes.c_ulong, [ctypes.c_ulong]
+with open("/proc/self/auxv", "rb") as file:
+    found = list(struct.iter_unpack("QQ", file.read()))
+print(all(getauxval(kind) == value for kind, value in found if kind not in (0, 16)), found[-1], len(found) > 15)
+"""
+    assert run_guest("python3", "-c", script, check=True).stdout == "True (0, 0) True\n"

@@ -171,3 +171,16 @@ def test_the_state_of_a_stopped_task_with_a_nasty_name():
     stat = b"12 (a) t (b) t 1 12 12 0 -1 4194304 90"
     assert proc_text.stat_state(stat) == b"t"
     assert proc_text.stopped_stat(stat) == b"12 (a) t (b) T 1 12 12 0 -1 4194304 90"
+
+
+def test_auxv_is_read_behind_argv_and_envp():
+    words = [2, 0x10, 0x20, 0, 0x30, 0, 3, 111, 9, 222, 0, 0]
+    stack = b"".join(word.to_bytes(8, "little") for word in words)
+    kept = b"".join(word.to_bytes(8, "little") for word in (3, 1, 9, 2, 0, 0))
+
+    def read(address, length):
+        return stack[address - 0x1000:address - 0x1000 + length]
+
+    assert proc_text.auxv(read, 0x1000, kept) == stack[-48:]
+    assert proc_text.auxv(read, 0x2000, kept) == kept
+    assert proc_text.auxv(lambda address, length: bytes(length), 0x1000, kept) == kept
