@@ -1,0 +1,147 @@
+"""`python -m benchmarks.images`: images that start without being unpacked, beside a directory and the formats' own tools.
+
+A squashfs and an ext4 image are made of the tests' Debian tree. Cold: nothing of the image is in the cache of AppPot or in
+the host's memory. What of the image was read is what is in memory afterwards (mincore(2)), so it counts read-ahead too.
+"""
+
+import ctypes
+import mmap
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.guest.make_tree import tree
+
+from .ways import SOURCE
+
+ROUNDS = 5
+ECHO = ["/bin/sh", "-c", "echo"]
+
+
+class Place:
+    """A directory for images and AppPot's cache; `start` runs a command in an image and gives its seconds."""
+
+    def __init__(self, directory):
+        self.directory = Path(directory)
+        self.cache = self.directory / "cache"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "PYTHONPATH": str(SOURCE),
+                            "APPPOT_CACHE": str(self.cache)}
+
+    def command(self, image, words):
+        return [sys.executable, "-m", "apppot.cli.start", "--image", str(image), *words]
+
+    def start(self, image, words=ECHO):
+        begin = time.perf_counter()
+        done = subprocess.run(self.command(image, words), cwd=self.directory, env=self.environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{image}: status {done.returncode}: {done.stderr.strip()}")
+        return time.perf_counter() - begin
+
+    def clear(self):
+        shutil.rmtree(self.cache, ignore_errors=True)
+
+
+def evict(path):
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def resident(path):
+    """Bytes of a file that are in the host's memory."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ | mmap.PROT_WRITE,
+                                             flags=mmap.MAP_PRIVATE) as memory:
+        pages = (len(memory) + mmap.PAGESIZE - 1) // mmap.PAGESIZE
+        found = (ctypes.c_ubyte * pages)()
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        if ctypes.CDLL(None, use_errno=True).mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(memory)), found):
+            raise OSError(ctypes.get_errno(), "mincore")
+        return sum(page & 1 for page in found) * mmap.PAGESIZE
+
+
+def make(place, root):
+    """{name: image} and the directory they are made of: the tree and what can't be compressed, about 1.4 GiB."""
+    both = place.directory / "both"
+    subprocess.run(["cp", "-a", "--reflink=auto", root, both], check=True)
+    (both / "opt" / "data").mkdir()
+    for number in range(40):
+        (both / "opt" / "data" / str(number)).write_bytes(os.urandom(20 << 20))
+    squashfs, ext4 = place.directory / "image.squashfs", place.directory / "image.ext4"
+    subprocess.run(["mksquashfs", both, squashfs, "-comp", "zstd", "-Xcompression-level", "3", "-quiet", "-no-progress"],
+                   check=True, capture_output=True)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", both, ext4, "2G"], check=True, capture_output=True)
+    return {"squashfs": squashfs, "ext4": ext4}, both
+
+
+def cold(place, image):
+    times, read = [], []
+    for _ in range(ROUNDS):
+        place.clear()
+        evict(image)
+        times.append(place.start(image))
+        read.append(resident(image))
+    return statistics.median(times), max(read)
+
+
+def many(place, image, number=50):
+    place.clear()
+    begin = time.perf_counter()
+    running = [subprocess.Popen(place.command(image, ECHO), cwd=place.directory, env=place.environment,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(number)]
+    failed = sum(process.wait() != 0 for process in running)
+    for process in running:
+        process.stderr.close()
+    return time.perf_counter() - begin, failed
+
+
+def timed(*words):
+    begin = time.perf_counter()
+    subprocess.run(words, check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def unpacking(place, name, image):
+    """Seconds that AppPot and the format's own tool take for the whole tree, in turn."""
+    ours, theirs = [], []
+    for number in range(3):
+        target = place.directory / f"ours{number}"
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "apppot.cli.main", "image", "unpack", "-q", str(image), str(target)], check=True,
+                       env=place.environment, capture_output=True)
+        ours.append(time.perf_counter() - begin)
+        subprocess.run(["rm", "-rf", target], check=True)
+        target = place.directory / f"theirs{number}"
+        target.mkdir()
+        tool = (["unsquashfs", "-q", "-n", "-no-xattrs", "-f", "-d", target, image] if name == "squashfs"
+                else ["debugfs", "-R", f"rdump / {target}", image])
+        theirs.append(timed(*tool))
+        subprocess.run(["rm", "-rf", target], check=True)
+    return statistics.median(ours), statistics.median(theirs)
+
+
+def main():
+    with tempfile.TemporaryDirectory(prefix="images-", dir=os.environ.get("TMPDIR", "/var/tmp")) as directory:
+        place = Place(directory)
+        images, both = make(place, tree())
+        directory_start = statistics.median(place.start(both) for _ in range(ROUNDS))
+        print(f"directory: warm start {directory_start * 1000:.0f} ms")
+        for name, image in images.items():
+            seconds, read = cold(place, image)
+            warm = statistics.median(place.start(image) for _ in range(ROUNDS))
+            print(f"{name}: {image.stat().st_size >> 20} MiB; cold start {seconds * 1000:.0f} ms, {read / 1e6:.1f} MB in memory; "
+                  f"warm start {warm * 1000:.0f} ms ({(warm - directory_start) * 1000:+.0f} ms)")
+            seconds, failed = many(place, image)
+            print(f"{name}: 50 cold starts at once {seconds:.1f} s, {failed} failed")
+            ours, theirs = unpacking(place, name, image)
+            print(f"{name}: unpacked in {ours:.1f} s, by the format's tool in {theirs:.1f} s ({theirs / ours:.0%} of its speed)")
+        subprocess.run(["rm", "-rf", both], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
