@@ -1,23 +1,23 @@
-"""What the cache holds, and making it hold less: unpacked archives (`store`) and lazily filled images (`cache`)."""
+"""What the cache holds, and making it hold less: unpacked archives (`store`), lazily filled images (`cache`), `changes`."""
 
 import os
 import time
 
 from apppot.errors import AppPotError
-from apppot.image import cache
+from apppot.image import cache, changes
 from apppot.image.store import Store, file_key
 
 
 class Kept:
-    """One image in the cache. size: bytes that it takes alone; shared: bytes of layers that others have too.
+    """One image, or layer of changes, in the cache. size: bytes that it takes alone; shared: of layers that others have too.
 
-    key: of the store; tree: a cache.Cached for what is filled lazily. One of both.
+    key: of the store; else part: a cache.Cached or changes.CachedChanges, and free: the function that removes it.
     """
 
-    def __init__(self, name, format, digest, source, used, key=None, layers=(), tree=None):
+    def __init__(self, name, format, digest, source, used, key=None, layers=(), part=None, free=None):
         self.name, self.format, self.digest, self.source, self.used = name, format, digest, source, used
-        self.key, self.layers, self.tree = key, list(layers), tree
-        self.size = tree.size if tree is not None else 0
+        self.key, self.layers, self.part, self.free = key, list(layers), part, free
+        self.size = part.size if part is not None else 0
         self.shared = 0
 
     def as_dict(self):
@@ -46,7 +46,11 @@ def images(store=None):
             else:
                 kept.size += size
     for tree in cache.trees(store.path):
-        found.append(Kept(tree.digest[:12], tree.kind, tree.digest, tree.image, tree.used, tree=tree))
+        found.append(Kept(tree.digest[:12], tree.kind, tree.digest, tree.image, tree.used, part=tree,
+                          free=cache.remove))
+    for layer in changes.layers(store.path):
+        found.append(Kept(layer.digest.rpartition(":")[2][:12], "changes", layer.digest, layer.archive, layer.used,
+                          part=layer, free=changes.remove))
     return sorted(found, key=lambda kept: kept.used)
 
 
@@ -66,9 +70,9 @@ def remove(words, everything=False, unused=None, store=None):
         chosen = [kept for word in words for kept in _named(found, word)]
     lines = []
     for kept in dict.fromkeys(chosen):
-        if kept.tree is not None:
+        if kept.free is not None:
             try:
-                cache.remove(kept.tree)
+                kept.free(kept.part)
             except AppPotError as error:
                 lines.append(error.message)
         else:
@@ -104,4 +108,5 @@ def _remove_layers(store):
 
 
 def _size(store):
-    return sum(store.size(digest) for digest in store.digests()) + sum(tree.size for tree in cache.trees(store.path))
+    parts = cache.trees(store.path) + changes.layers(store.path)
+    return sum(store.size(digest) for digest in store.digests()) + sum(part.size for part in parts)

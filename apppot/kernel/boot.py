@@ -48,6 +48,8 @@ def run(machine):
         ownership = Ownership(cow.upper, cow.ownership_log)
         stack.callback(ownership.close)
         layers = changes.put_in(machine, cow, image, ownership)
+        for layer in layers:
+            stack.callback(layer.close)
         root = Overlay(layers + machine.lowers[:-1] + image.layers, cow.upper, cow.work, ownership)
         root.own = identity.own_ids(image.layers)
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))

@@ -3,37 +3,49 @@
     $CACHE/changes/KEY/    tree/, ownership.log, layer.json; KEY stands for the archive's digest and all that is below it
 
 A layer is renamed into place when it is whole, so any number of starts may unpack the same one at once and any of them
-may be killed. What killed ones left is removed by the next.
+may be killed. What killed ones left is removed by the next. While it is used it is held (see `image.changes`).
 """
 
 import fcntl
 import hashlib
 import json
 import os
+import time
 from errno import EEXIST, ENOTEMPTY
 
 from apppot.errors import AppPotError
+from apppot.image.changes import NEW, directory, remove_stale
 from apppot.image.cow import remove_tree
 from apppot.image.layer import Layer
 from apppot.image.names import unescape
-from apppot.image.store import cache_directory
+from apppot.image.owners import use
 from apppot.snap import snapshots
 from apppot.snap.base import chain, of_image
 from apppot.vfs.ownership import Record
 
 VERSION = 1
+_TRIES = 100            # to put a layer in place, 10 ms apart, while others remove the one that is there
 
 
 class ChangesLayer(Layer):
-    """An unpacked archive of changes. diff: see snapshots.Merge; key: its name in the cache."""
+    """An unpacked archive of changes. diff: see snapshots.Merge; key: its name in the cache. OSError: it is not there."""
 
     recorded = True
 
     def __init__(self, place, key):
         super().__init__(place + b"/tree")
+        self.key = key
+        self._lock = use(place)
+        try:
+            self._read(place)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, place):
         with open(place + b"/layer.json", encoding="utf-8") as file:
             about = json.load(file)
-        self.diff, self.base, self.key = about["diff"], about["base"], key
+        self.diff, self.base = about["diff"], about["base"]
         self._prefix = len(self.host) + 1
         self._records = {}
         devices = set()
@@ -51,11 +63,25 @@ class ChangesLayer(Layer):
         path = (directory + b"/" + name if name else directory)[self._prefix:]
         return self._records.get(path)
 
+    def close(self):
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
 
 def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=None):
     """The layers for `archives` (host paths, most recent last) over an opened image; topmost first."""
-    cache = (cache or cache_directory()) + b"/changes"
     layers = []
+    try:
+        _stack(layers, image, archives, uid, gid, force, say, directory(cache))
+    except BaseException:
+        for layer in layers:
+            layer.close()
+        raise
+    return layers[::-1]
+
+
+def _stack(layers, image, archives, uid, gid, force, say, cache):
     base = of_image(image)
     key = base
     for path in archives:
@@ -64,12 +90,12 @@ def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=N
         layer = _cached(cache, key)
         known = {base} | {chain(base, below.diff) for below in layers}
         if layer is not None and layer.base not in known | {None} and not force:
+            layer.close()
             layer = None                        # the message comes from there
         if layer is None:
             say(f"unpacking {os.fsdecode(path)}")
             layer = _unpack(cache, key, path, layers[::-1] + image.layers, uid, gid, base, known, force, say)
         layers.append(layer)
-    return layers[::-1]
 
 
 def give_top(layers, upper, ownership):
@@ -86,16 +112,22 @@ def give_top(layers, upper, ownership):
 
 
 def _cached(cache, key):
+    place = cache + b"/" + key.encode()
     try:
-        return ChangesLayer(cache + b"/" + key.encode(), key)
+        layer = ChangesLayer(place, key)
     except (OSError, ValueError, KeyError):
         return None
+    try:
+        os.utime(place + b"/layer.json")
+    except OSError:                             # a site's cache, for reading
+        pass
+    return layer
 
 
 def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say):
     try:
         os.makedirs(cache, 0o700, exist_ok=True)
-        _remove_stale(cache)
+        remove_stale(cache)
         work, lock = _workplace(cache)
     except OSError as error:
         raise AppPotError(f"the cache {os.fsdecode(cache)}: {error.strerror}; set APPPOT_CACHE to a directory that you "
@@ -106,13 +138,9 @@ def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say):
         for note in merge.notes:
             say(note)
         with open(work + b"/layer.json", "w", encoding="utf-8") as file:
-            json.dump({"diff": merge.diff, "base": merge.base, "archive": merge.archive}, file)
-        try:
-            os.rename(work, cache + b"/" + key.encode())
-        except OSError as error:
-            if error.errno not in (EEXIST, ENOTEMPTY):     # somebody else was as quick
-                raise
-        layer = _cached(cache, key)
+            json.dump({"diff": merge.diff, "base": merge.base, "archive": merge.archive,
+                       "path": os.fsdecode(os.path.abspath(path))}, file)
+        layer = _put(work, cache, key)
         if layer is None:
             raise AppPotError(f"the cache {os.fsdecode(cache)} was changed meanwhile; start again")
         return layer
@@ -121,31 +149,37 @@ def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say):
         os.close(lock)
 
 
+def _put(work, cache, key):
+    """Move a whole layer into place, held all the time; the layer, or None."""
+    held = use(work)
+    try:
+        for _ in range(_TRIES):
+            try:
+                os.rename(work, cache + b"/" + key.encode())
+                return _cached(cache, key)
+            except OSError as error:
+                if error.errno not in (EEXIST, ENOTEMPTY):
+                    raise
+            layer = _cached(cache, key)                    # somebody else was as quick
+            if layer is not None:
+                return layer
+            time.sleep(0.01)
+        return None
+    finally:
+        if held >= 0:
+            os.close(held)
+
+
 def _workplace(cache):
     """A new directory in the cache, and a descriptor that holds its lock."""
     while True:
-        work = cache + b"/new-" + os.urandom(8).hex().encode()
+        work = cache + b"/" + NEW + os.urandom(8).hex().encode()
         os.mkdir(work, 0o700)
-        lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.lexists(work):           # nobody took it for a dead one's before it was locked
             return work, lock
         os.close(lock)
-
-
-def _remove_stale(cache):
-    for name in os.listdir(cache):
-        if not name.startswith(b"new-"):
-            continue
-        path = cache + b"/" + name
-        try:
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(path)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)

@@ -155,6 +155,18 @@ def test_list_remove_and_sharing(run, place, root):
     assert os.listdir(place / "cache/layers") == []
 
 
+
+def test_list_and_remove_archives_of_changes(run, place):
+    done(run("start", "--image", "root.tar.gz", "--discard", "--root", "sh", "-c",
+             "mkdir /opt/new; apppot-snap changes c.tar.gz >&2"))
+    done(run("start", "--image", "root.tar.gz", "--changes", "c.tar.gz", "--discard", "ls", "/opt/new"))
+    found, = [entry for entry in json.loads(done(run("image", "list", "--json"))) if entry["format"] == "changes"]
+    assert found["source"] == str(place / "c.tar.gz") and found["size"] > 0 and time.time() - found["used"] < 600
+    done(run("image", "remove", "c.tar.gz"))
+    assert "\tchanges\t" not in done(run("image", "list")) and os.listdir(place / "cache/changes") == []
+    done(run("start", "--image", "root.tar.gz", "--changes", "c.tar.gz", "--discard", "ls", "/opt/new"))
+
+
 def test_verify_and_repair(run, place):
     done(run("image", "verify", "root.tar.gz"))
     tree, = place.glob("cache/layers/*/tree")

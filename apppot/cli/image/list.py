@@ -19,6 +19,6 @@ def run(command, chosen, words):
 
 main = Command(
     "list", run, "[--json]",
-    "Show what the cache has: imports by their name, other images by the beginning of their digest, the space that each "
-    "takes alone and shares with others, when it was last started, and where it came from.",
+    "Show what the cache has: imports by their name, other images and archives of changes by the beginning of their "
+    "digest, the space that each takes alone and shares with others, when it was last started, and where it came from.",
     [JSON], words=(0, 0), examples=("apppot image list",))
