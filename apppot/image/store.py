@@ -25,6 +25,7 @@ from apppot.image.place import cache_directory
 
 FORMAT = "apppot-layer"
 VERSION = 1
+NEW = b".new-"      # begins the names of staging directories that are not locked yet
 STUCK = 60          # seconds without progress after which a waiter stops waiting
 
 
@@ -109,6 +110,8 @@ class Store:
         with os.scandir(self.staging) as entries:
             found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         for path in found:
+            if os.path.basename(path).startswith(NEW) and _age(path) <= STUCK:
+                continue                           # not locked yet
             try:
                 lock = os.open(path + b"/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             except OSError:
@@ -185,14 +188,19 @@ class Staged:
     """A private place in the cache. path: the directory that becomes a layer."""
 
     def __init__(self, parent, claim=None):
-        self._top = parent + b"/" + os.urandom(12).hex().encode()
+        name = os.urandom(12).hex().encode()
+        self._top = parent + b"/" + name
         self._claim = claim
-        os.mkdir(self._top, 0o700)
-        self._lock = os.open(self._top + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Made and locked under another name, then renamed: who finds it unlocked under the final one finds a dead
+        # process's.
+        new = parent + b"/" + NEW + name
+        os.mkdir(new, 0o700)
+        self._lock = os.open(new + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             pass                    # a file system without locks: what is left over is removed by its age
+        os.rename(new, self._top)
         self.path = self._top + b"/layer"
         os.mkdir(self.path, 0o700)
         os.mkdir(self.path + b"/tree", 0o755)
