@@ -9,28 +9,32 @@ from apppot.image.progress import Progress
 SLOW = 2        # seconds after which plain output tells that the work is done
 
 
-def for_command(program, quiet=False):
-    """The Progress that a command passes on."""
+def for_command(program, quiet=False, stream=None, plain=False):
+    """The Progress that a command passes on. stream: instead of standard error; plain: no bar, as other lines are shown."""
     if quiet:
         return Progress()
-    if sys.stderr is not None and sys.stderr.isatty():
-        return Bar(program)
-    return Lines(program)
+    shown = stream or sys.stderr
+    if not plain and shown is not None and shown.isatty():
+        return Bar(program, stream)
+    return Lines(program, stream)
 
 
 class Lines(Progress):
-    def __init__(self, program):
-        self.program = program
+    def __init__(self, program, stream=None):
+        self.program, self.stream = program, stream
+
+    def on(self, program, stream, plain=False):
+        return for_command(program, False, stream, plain)
 
     def begin(self, label, total=None):
         self._label = label
         self._start = time.monotonic()
-        report.say(self.program, f"{label}{_size(total)}")
+        report.say(self.program, f"{label}{_size(total)}", self.stream)
 
     def end(self):
         took = time.monotonic() - self._start
         if took >= SLOW and sys.exc_info()[0] is None:
-            report.say(self.program, f"{self._label}: done in {took:.0f} s")
+            report.say(self.program, f"{self._label}: done in {took:.0f} s", self.stream)
 
 
 def _size(total):
@@ -60,8 +64,10 @@ class Bar(Lines):
             return
         self._label, self._start = label, time.monotonic()
         self._bar = Columns(TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(),
-                            TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+                            TimeRemainingColumn(), console=Console(stderr=True, file=self.stream), transient=True)
         self._bar.start()
+        if self.stream is not None:
+            self._bar.console.show_cursor(True)         # who shows it for a machine may be killed at any time
         self._task = self._bar.add_task(label, total=total)
 
     def advance(self, amount):

@@ -6,11 +6,12 @@ import sys
 from apppot.errors import STATUS_FAILED, AppPotError
 
 
-def say(program, message):
+def say(program, message, stream=None):
     line = f"{program}: {message}\n"
     try:
-        sys.stderr.write(line)
-        sys.stderr.flush()
+        stream = stream or sys.stderr
+        stream.write(line)
+        stream.flush()
     except (OSError, ValueError, AttributeError):       # closed or full: the exit status still tells
         pass
 

@@ -4,7 +4,7 @@ import os
 import sys
 from contextlib import closing
 
-from apppot.cli import imagefile, report
+from apppot.cli import imagefile, progress, report
 from apppot.cli.options import UsageError
 from apppot.errors import AppPotError
 
@@ -51,6 +51,7 @@ def _work(request, path, shown):
     with closing(Cow.open(request.cow, create=False)) as cow, open_image(_image(request, cow)) as image:
         ownership = Ownership(cow.upper, cow.ownership_log)
         snapshots = Snapshots(cow, image, ownership, warn=lambda line: report.say(PROGRAM, line))
+        snapshots.progress = progress.for_command(PROGRAM, request.quiet, plain=request.verbose or request.dry)
         try:
             if requests.first_half(request, snapshots, path, shown, out) is not None:
                 snapshots.commit()

@@ -1,7 +1,6 @@
 """Unpacking archives into the cache: what a first start and `apppot image import` do."""
 
 import hashlib
-import io
 import os
 import re
 import tarfile
@@ -10,6 +9,7 @@ from contextlib import closing
 from apppot.errors import AppPotError
 from apppot.image import compression, oci, tarstream, unpack
 from apppot.image.archive import known_image
+from apppot.image.progress import Watched
 
 #: Names of the members that only OCI and docker archives begin with.
 _PARTS = re.compile(r"(oci-layout|index\.json|manifest\.json|repositories|blobs(/.*)?|[0-9a-f]{64}(\.json|\.tar|/.*)?)/?")
@@ -77,7 +77,7 @@ def _decompress(path, target, name, progress):
     with open(path, "rb") as file, open(target, "wb") as out:
         progress.begin(f"decompressing {os.path.basename(name)}", os.path.getsize(path))
         try:
-            stream = compression.reader(_Watched(file, progress.advance), name)
+            stream = compression.reader(Watched(file, progress.advance), name)
             with tarstream.damage(name):
                 while data := stream.read(1 << 20):
                     out.write(data)
@@ -155,28 +155,7 @@ def _unpack(store, staged, file, size, name, label, progress, wanted):
         progress.end()
 
 
-class _Watched(io.RawIOBase):
-    """A stream that tells how much was read of it."""
-
-    def __init__(self, file, advance):
-        super().__init__()
-        self._file, self._advance = file, advance
-
-    def readable(self):
-        return True
-
-    def read(self, size=-1):
-        data = self._file.read(size)
-        self._advance(len(data))
-        return data
-
-    def readinto(self, buffer):
-        data = self.read(len(buffer))
-        buffer[:len(data)] = data
-        return len(data)
-
-
-class _Hashed(_Watched):
+class _Hashed(Watched):
     """A stream that knows the digest of what was read of it."""
 
     def __init__(self, file, algorithm, advance=None):

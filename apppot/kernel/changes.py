@@ -11,6 +11,7 @@ def put_in(machine, cow, image, ownership):
     """
     if not machine.changes:
         return []
+    from apppot.image.progress import SILENT
     from apppot.snap import layers, snapshots
 
     def say(text):
@@ -18,10 +19,12 @@ def put_in(machine, cow, image, ownership):
             os.write(2, f"apppot-start: {text}\n".encode("utf-8", "surrogateescape"))
 
     if machine.cow is None:
-        found = layers.stack(image, machine.changes, ownership.uid, ownership.gid, machine.force, _only(machine, say))
+        found = layers.stack(image, machine.changes, ownership.uid, ownership.gid, machine.force, _only(machine, say),
+                             progress=machine.progress or SILENT)
         layers.give_top(found, cow.upper, ownership)
         return found
     own = snapshots.Snapshots(cow, image, ownership, warn=say)
+    own.progress = machine.progress or SILENT
     for archive in machine.changes:
         name = os.fsdecode(archive)
         if own.has_merged(snapshots.file_digest(archive)):

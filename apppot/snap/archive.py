@@ -25,10 +25,13 @@ _TRIES = 4
 
 
 class Gzip:
-    """Compresses what is written to it, without name and time stamp: the same input gives the same bytes."""
+    """Compresses what is written to it, without name and time stamp: the same input gives the same bytes.
 
-    def __init__(self, file, level=6):
-        self._file = file
+    advance: function (number of bytes) that is told how much was compressed.
+    """
+
+    def __init__(self, file, level=6, advance=lambda amount: None):
+        self._file, self._advance = file, advance
         self._engine = zlib.compressobj(level, zlib.DEFLATED, 31)
         self._held, self._size = [], 0
 
@@ -41,6 +44,7 @@ class Gzip:
     def _flush(self):
         self._file.write(self._engine.compress(b"".join(self._held)))
         self._held.clear()
+        self._advance(self._size)
         self._size = 0
 
     def close(self):

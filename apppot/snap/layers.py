@@ -19,6 +19,7 @@ from apppot.image.cow import remove_tree
 from apppot.image.layer import Layer
 from apppot.image.names import unescape
 from apppot.image.owners import use
+from apppot.image.progress import SILENT
 from apppot.snap import snapshots
 from apppot.snap.base import chain, of_image
 from apppot.vfs.ownership import Record
@@ -69,11 +70,11 @@ class ChangesLayer(Layer):
             self._lock = -1
 
 
-def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=None):
+def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=None, progress=SILENT):
     """The layers for `archives` (host paths, most recent last) over an opened image; topmost first."""
     layers = []
     try:
-        _stack(layers, image, archives, uid, gid, force, say, directory(cache))
+        _stack(layers, image, archives, uid, gid, force, say, directory(cache), progress)
     except BaseException:
         for layer in layers:
             layer.close()
@@ -81,7 +82,7 @@ def stack(image, archives, uid, gid, force=False, say=lambda text: None, cache=N
     return layers[::-1]
 
 
-def _stack(layers, image, archives, uid, gid, force, say, cache):
+def _stack(layers, image, archives, uid, gid, force, say, cache, progress):
     base = of_image(image)
     key = base
     for path in archives:
@@ -93,8 +94,7 @@ def _stack(layers, image, archives, uid, gid, force, say, cache):
             layer.close()
             layer = None                        # the message comes from there
         if layer is None:
-            say(f"unpacking {os.fsdecode(path)}")
-            layer = _unpack(cache, key, path, layers[::-1] + image.layers, uid, gid, base, known, force, say)
+            layer = _unpack(cache, key, path, layers[::-1] + image.layers, uid, gid, base, known, force, say, progress)
         layers.append(layer)
 
 
@@ -124,7 +124,7 @@ def _cached(cache, key):
     return layer
 
 
-def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say):
+def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say, progress):
     try:
         os.makedirs(cache, 0o700, exist_ok=True)
         remove_stale(cache)
@@ -134,7 +134,7 @@ def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say):
                           "can write") from None
     try:
         merge = snapshots.unpack(path, lowers, work, uid, gid, check=lambda name: None if name in known else base,
-                                 force=force)
+                                 force=force, progress=progress)
         for note in merge.notes:
             say(note)
         with open(work + b"/layer.json", "w", encoding="utf-8") as file:

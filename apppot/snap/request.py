@@ -32,6 +32,7 @@ Commands:
 Options:
   --dry-run, -n           Write nothing; list what would be written.
   --verbose, -v           List the names; repeatable.
+  --quiet, -q             No progress and no summary.
   --force                 Merge changes that were made against another base.
   --cow DIR               Outside: the copy-on-write directory.
   --image PATH            Outside: the image below it. Default: the one that it
@@ -59,11 +60,11 @@ class Wrong(Exception):
 class Request:
     """command: one of COMMANDS, or None for help; file: bytes or None; cow, image: bytes or None."""
 
-    __slots__ = ("command", "file", "dry", "verbose", "force", "cow", "image")
+    __slots__ = ("command", "file", "dry", "verbose", "quiet", "force", "cow", "image")
 
     def __init__(self):
         self.command = self.file = self.cow = self.image = None
-        self.dry = self.force = False
+        self.dry = self.force = self.quiet = False
         self.verbose = 0
 
 
@@ -80,12 +81,14 @@ def parse(words):
             _long(request, word, rest)
         elif word[:1] == b"-" and word != b"-":
             for letter in word[1:].decode("utf-8", "replace"):
-                _switch(request, {"n": "--dry-run", "v": "--verbose", "h": "--help"}.get(letter, "-" + letter))
+                _switch(request, {"n": "--dry-run", "v": "--verbose", "q": "--quiet", "h": "--help"}.get(letter, "-" + letter))
         else:
             plain.append(word)
         if request.command == "help":
             request.command = None
             return request
+    if request.quiet and request.verbose:
+        raise Wrong("--quiet and --verbose exclude each other")
     if not plain:
         raise Wrong(f"which command? There are: {', '.join(COMMANDS)}")
     name = os.fsdecode(plain[0])
@@ -119,6 +122,8 @@ def _switch(request, name):
         request.dry = True
     elif name == "--verbose":
         request.verbose += 1
+    elif name == "--quiet":
+        request.quiet = True
     elif name == "--force":
         request.force = True
     elif name == "--help":
@@ -149,40 +154,44 @@ def first_half(request, snapshots, path, shown, out):
     """
     if request.verbose:
         snapshots.say = lambda line: print(line, file=out)
+    def sum_up(line):
+        if not request.quiet:
+            print(line, file=out)
+
     if request.command == "base":
         name, count = snapshots.base(request.dry)
-        print(f"base {name}: {'would be recorded' if request.dry else 'recorded'}, "
-              f"{_names(count)} in the copy-on-write layer", file=out)
+        sum_up(f"base {name}: {'would be recorded' if request.dry else 'recorded'}, "
+               f"{_names(count)} in the copy-on-write layer")
     elif request.command == "changes" and request.dry:
         count = 0
         for entry in snapshots.list():
             count += 1
             print(describe(entry), file=out)
-        print(f"{shown}: {_names(count)} would be written", file=out)
+        sum_up(f"{shown}: {_names(count)} would be written")
     elif request.command == "changes" and isinstance(path, int):
         with open(path, "wb", closefd=False) as file:
             snapshots.archive(file)
     elif request.command == "changes":
-        count, size = snapshots.archive_to(path)
-        print(f"{shown}: {_names(count)}, {size} bytes", file=out)
+        count, size = snapshots.archive_to(path, shown)
+        sum_up(f"{shown}: {_names(count)}, {size} bytes")
     else:
-        return _stage(request, snapshots, path, shown, out)
+        return _stage(request, snapshots, path, shown, out, sum_up)
     return None
 
 
-def _stage(request, snapshots, path, shown, out):
+def _stage(request, snapshots, path, shown, out, sum_up):
     merge = snapshots.stage(path, request.force, shown)
     if merge.base is None:
-        print(f"{shown}: does not say what base it was made against", file=out)
+        sum_up(f"{shown}: does not say what base it was made against")
     if request.dry or request.verbose:
         place = snapshots.place() + b"/tree"
         for entry in Walk([Part(place, lambda directory, name, st: None)]):
             print(describe(entry), file=out)
     if request.dry:
         snapshots.abandon()
-        print(f"{shown}: {_names(merge.entries)} would be merged", file=out)
+        sum_up(f"{shown}: {_names(merge.entries)} would be merged")
         return None
-    print(f"{shown}: {_names(merge.entries)} merged", file=out)
+    sum_up(f"{shown}: {_names(merge.entries)} merged")
     return merge
 
 

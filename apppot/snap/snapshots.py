@@ -8,6 +8,7 @@ from stat import S_IFDIR, S_IFREG, S_ISREG
 
 from apppot.errors import AppPotError
 from apppot.image import compression, graft, tarstream
+from apppot.image.progress import SILENT, Watched
 from apppot.snap import accounts, archive, exclude
 from apppot.snap.base import Record, chain, now, of_image
 from apppot.snap.difference import GONE, Part, Walk, part_of_upper
@@ -30,12 +31,13 @@ class Snapshots:
     changes   layers of changes put over the image at start, topmost first
     uid, gid  the machine's user
     say, warn functions (text): what -v tells, and what could not be done as it should
+    progress  an image.progress.Progress, told about archives that are written and unpacked
     """
 
     def __init__(self, cow, image, ownership, changes=(), say=lambda text: None, warn=lambda text: None):
         self.cow, self.image, self.ownership, self.changes = cow, image, ownership, list(changes)
         self.uid, self.gid = ownership.uid, ownership.gid
-        self.say, self.warn = say, warn
+        self.say, self.warn, self.progress = say, warn, SILENT
         self._below = None
 
     # -- base
@@ -68,11 +70,18 @@ class Snapshots:
         for entry, _ in self._differences(Record.read(self.cow.path)):
             yield entry
 
-    def archive(self, sink, skip=()):
-        """Write changes to sink (has write(bytes)); the number of entries."""
+    def archive(self, sink, skip=(), shown="-"):
+        """Write changes to sink (has write(bytes)); the number of entries. shown: its name for progress."""
+        self.progress.begin(f"writing {shown}")
+        try:
+            return self._archive(sink, skip)
+        finally:
+            self.progress.end()
+
+    def _archive(self, sink, skip):
         base = Record.read(self.cow.path)
         image = of_image(self.image)
-        packed = archive.Gzip(sink)
+        packed = archive.Gzip(sink, advance=self.progress.advance)
         writer = archive.Changes(packed, self.uid, self.gid, skip, self.warn)
         about = {"format": FORMAT, "version": VERSION, "base": base.name if base else image, "image": image,
                  "created": now()}
@@ -84,8 +93,11 @@ class Snapshots:
         packed.close()
         return writer.written
 
-    def archive_to(self, path):
-        """Write changes to the file `path`, which is there as a whole or not at all; (entries, bytes)."""
+    def archive_to(self, path, shown=None):
+        """Write changes to the file `path`, which is there as a whole or not at all; (entries, bytes).
+
+        shown: the file's name for progress.
+        """
         try:
             old = os.lstat(path)
             if not S_ISREG(old.st_mode):
@@ -98,7 +110,7 @@ class Snapshots:
         try:
             with open(fd, "wb", buffering=1 << 18) as file:
                 st = os.fstat(fd)
-                count = self.archive(file, [*skip, (st.st_dev, st.st_ino)])
+                count = self.archive(file, [*skip, (st.st_dev, st.st_ino)], shown or os.fsdecode(name))
                 file.flush()
                 size = os.fstat(fd).st_size
                 if temporary is None:
@@ -159,7 +171,7 @@ class Snapshots:
         place = graft.begin(self.cow.path)
         try:
             merge = unpack(path, self.present(), place, self.uid, self.gid, self.protected(), self._check, force,
-                           shown)
+                           shown, self.progress)
         except BaseException:
             graft.abandon(self.cow.path)
             raise
@@ -214,17 +226,29 @@ class Merge:
         self.entries, self.notes = 0, []
 
 
-def unpack(path, lowers, place, uid, gid, protected=(), check=lambda base: None, force=False, shown=None):
+def unpack(path, lowers, place, uid, gid, protected=(), check=lambda base: None, force=False, shown=None,
+           progress=SILENT):
     """Unpack an archive of changes over `lowers` into the empty directory `place`; a Merge.
 
     check: function (name of a base) → None, or the name of the base that there is instead.
     """
     name = shown or os.fsdecode(path)
+    digest = file_digest(path, name)
+    with open_regular(path, name) as file:
+        told = _Told(progress, f"unpacking {name}", os.fstat(file.fileno()).st_size)
+        try:
+            merge = _unpack(file, name, lowers, place, uid, gid, protected, check, force, told)
+        finally:
+            told.end()
+    merge.archive = digest
+    return merge
+
+
+def _unpack(file, name, lowers, place, uid, gid, protected, check, force, told):
     merge = Merge()
-    merge.archive = file_digest(path, name)
     staging = None
-    with open_regular(path, name) as file, tarstream.damage(name):
-        stream = _Hashing(compression.reader(file, name))
+    with tarstream.damage(name):
+        stream = _Hashing(compression.reader(Watched(file, told.advance), name))
         for tar, member in tarstream.members(stream):
             if staging is None:
                 about = None
@@ -238,6 +262,7 @@ def unpack(path, lowers, place, uid, gid, protected=(), check=lambda base: None,
                     stream.start(member.offset_data + (member.size + 511 & ~511))
                 else:
                     stream.start(0)
+                told.begin()
                 staging = Staging(lowers, place, uid, gid, about is not None, protected)
                 if about is not None:
                     continue
@@ -344,6 +369,29 @@ class _Hashing:
         while left > 0 and (data := self.read(1 << 20)):
             left -= len(data)
         return "sha256:" + self._hash.hexdigest()
+
+
+class _Told:
+    """A piece of work that is told about only when it is known that it will be done: what is refused is one line."""
+
+    def __init__(self, progress, label, total):
+        self._progress, self._label, self._total = progress, label, total
+        self._begun, self._before = False, 0
+
+    def begin(self):
+        self._progress.begin(self._label, self._total)
+        self._begun = True
+        self._progress.advance(self._before)
+
+    def advance(self, amount):
+        if self._begun:
+            self._progress.advance(amount)
+        else:
+            self._before += amount
+
+    def end(self):
+        if self._begun:
+            self._progress.end()
 
 
 class _Nowhere:

@@ -98,6 +98,9 @@ def _work(task, request, path, shown):
     out = err if path == 1 else _stream(task, 1)
     snapshots = task.machine.snapshots
     snapshots.warn = lambda line: print(f"apppot-snap: {line}", file=err)
+    progress = task.machine.machine.progress
+    if progress is not None and not request.quiet:
+        snapshots.progress = progress.on("apppot-snap", err, request.verbose or request.dry)
     try:
         if path == 1:
             path = task.getfd(1)
