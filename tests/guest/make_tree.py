@@ -67,7 +67,7 @@ def tar_path() -> Path:
 
 
 def sources() -> str:
-    """The computer's own apt sources of the suite, with sources of packages; Debian's own address where it has none."""
+    """The computer's own apt sources of the suite, with sources of packages."""
     wanted = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
     found = []  # (uri, suites)
     for path in sorted(Path("/etc/apt/sources.list.d").glob("*.sources")):
@@ -82,8 +82,7 @@ def sources() -> str:
             if words[:1] == ["deb"] and len(words) > 3 and words[2] in wanted and "main" in words[3:]:
                 found.append((words[1], [words[2]]))
     if SUITE not in {suite for _, suites in found for suite in suites}:
-        found = [("http://deb.debian.org/debian", [SUITE, f"{SUITE}-updates"]),
-                 ("http://deb.debian.org/debian-security", [f"{SUITE}-security"])]
+        sys.exit(f"apt on this computer knows no archive of Debian {SUITE}: add one to /etc/apt/sources.list.d")
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
     return "\n".join(f"Types: deb deb-src\nURIs: {uri}\nSuites: {' '.join(suites)}\nComponents: main\n"
                      f"Signed-By: {keyring}\n" for uri, suites in found)

@@ -6,14 +6,15 @@ import os
 import shutil
 import subprocess
 
+from apppot.errors import AppPotError
+
 SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check", "Acquire::Retries", "Acquire::ForceIPv",
             "Acquire::Languages", "Acquire::GzipIndexes", "Acquire::Queue-Mode", "Acquire::Max-FutureTime")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PLACE = b"/run/apppot-apt"                      # where a machine sees what `write_for_guest` wrote
-_POCKETS = ("", "-updates", "-security", "-backports", "-proposed-updates")
-_DEBIAN = (("http://deb.debian.org/debian", ("", "-updates")), ("http://deb.debian.org/debian-security", ("-security",)))
 _ROLLING = ("sid", "unstable", "experimental")
+_POCKETS = ("", "-updates", "-security", "-backports", "-proposed-updates")
 
 
 class Stanza(dict):
@@ -34,7 +35,7 @@ def os_release(text):
 
 
 def sources(suite, mirrors=(), components=(), own=None):
-    """The Stanzas for a suite: of `mirrors` (addresses, or lines as in sources.list), else the host's, else Debian's.
+    """The Stanzas for a suite: of `mirrors` (addresses, or lines as in sources.list), else the host's.
 
     own: [Stanza] of the host; default: as its files say.
     """
@@ -51,10 +52,8 @@ def sources(suite, mirrors=(), components=(), own=None):
         if here.get("ID") == "debian" and here.get("VERSION_CODENAME"):
             found = [stanza for stanza in (_only(stanza, here["VERSION_CODENAME"], suite) for stanza in own) if stanza]
     if not found:
-        found = [_stanza(address, [suite + pocket for pocket in pockets], ["main"])
-                 for address, pockets in _DEBIAN if suite not in _ROLLING or "" in pockets]
-        if suite in _ROLLING:
-            found[0]["Suites"] = suite
+        raise AppPotError(f"from: debian: {suite}: apt on this host knows no archive of Debian; name one in the recipe, "
+                          "mirror: ADDRESS")
     if components:
         for stanza in found:
             stanza["Components"] = " ".join(components)

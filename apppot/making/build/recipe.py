@@ -212,8 +212,7 @@ class _Reader:
     def _mirror(self, node):
         text = self.text(node, "from.mirror")
         if "://" not in text and not text.startswith("file:") or "\n" in text or '"' in text:
-            raise self.wrong(node, "from.mirror", f"{text!r} is no address, like http://deb.debian.org/debian, and no line "
-                                                  "of a sources.list")
+            raise self.wrong(node, "from.mirror", f"{text!r} is no address, with ://, and no line of a sources.list")
         return text
 
     def _packages(self, recipe, node):
