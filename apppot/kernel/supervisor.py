@@ -11,6 +11,7 @@ import signal
 from collections import deque
 from errno import ENOSYS
 
+from apppot.errors import AppPotError
 from apppot.kernel import newtasks
 from apppot.kernel.answers import Answers
 from apppot.kernel.execs import Execs
@@ -67,7 +68,13 @@ class Supervisor:
     def start(self, task, spawn):
         """Start `task.program` in the process that `spawn()` makes: it waits to be seized, then execs the stub."""
         pid, go = spawn()
-        self.tracer.seize(pid)
+        try:
+            self.tracer.seize(pid)
+        except OSError as error:
+            _kill(pid)
+            os.waitpid(pid, 0)
+            raise AppPotError(f"this host forbids tracing one's own processes (ptrace: {os.strerror(error.errno)}): Yama's "
+                              "ptrace_scope, or a container's seccomp profile; 'apppot doctor' tells more") from None
         task.tid = pid
         task.memory = Memory(pid)
         task.group.tgid = pid

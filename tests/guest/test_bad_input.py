@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .conftest import environment, start_command
+from .conftest import SOURCE, environment, start_command
 
 
 def run(*words, cwd, **env):
@@ -144,3 +144,12 @@ def test_broken_images_do_not_break_the_supervisor(run_guest, tmp_path, debian_t
     (image / "etc/passwd").write_bytes(b"::::\nroot:x:notanumber\n\xff\xfe:x:5\n")
     done = run_guest("sh", "-c", "echo runs", image=image)
     assert done.stdout == "runs\n", done.stderr
+
+
+def test_a_host_that_forbids_ptrace(run_guest, debian_tree):
+    """Such as a machine of AppPot's own: the host's root with an AppPot in it."""
+    done = run_guest(*start_command("true", image="/srv/tree"), image="/", env={"PYTHONPATH": ""},
+                     options=["--bind", f"{debian_tree}:/srv/tree", "--bind", f"{SOURCE}:/srv/source", "--env",
+                              "PYTHONPATH=/srv/source", "--bind", f"{sys.prefix}:{sys.prefix}"])
+    assert done.returncode == 125
+    assert "forbids tracing" in done.stderr and "apppot doctor" in done.stderr and "Traceback" not in done.stderr
