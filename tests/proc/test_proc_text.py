@@ -12,7 +12,7 @@ WINDOW = b"/dev/shm/apppot-window"
 
 def guest(path: bytes) -> bytes | None:
     """A machine whose image is /image, with the job directory on /home/user/job."""
-    for host, name in ((b"/image", b""), (b"/work/job", b"/home/user/job")):
+    for host, name in ((b"/image", b""), (b"/host/job", b"/home/user/job")):
         if path == host or path.startswith(host + b"/"):
             return name + path[len(host):] or b"/"
     return None
@@ -21,7 +21,7 @@ def guest(path: bytes) -> bytes | None:
 @pytest.mark.parametrize(("host", "shown"), [
     (b"/image/usr/bin/cat", b"/usr/bin/cat"),
     (b"/image", b"/"),
-    (b"/work/job/input data", b"/home/user/job/input data"),
+    (b"/host/job/input data", b"/home/user/job/input data"),
     (b"/image/tmp/x (deleted)", b"/tmp/x (deleted)"),
     (b"pipe:[4711]", b"pipe:[4711]"),
     (b"socket:[12]", b"socket:[12]"),
@@ -95,7 +95,7 @@ def mount(path, fstype=b"ext4", source=b"apppot", options=b"rw,relatime"):
 
 
 MOUNTS = [mount(b"/"), mount(b"/proc", b"proc", b"proc"), mount(b"/home/user/my job", source=b"job dir", options=b"ro"),
-          mount(b"/home/user/my job/in", b"hostfs", b"/work/job")]
+          mount(b"/home/user/my job/in", b"hostfs", b"/host/job")]
 
 
 def test_mounts():
