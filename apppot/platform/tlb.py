@@ -93,7 +93,7 @@ class Tlb:
 
 
 def _hash(text, base, space):
-    """hash() of stub/fast.c."""
+    """hash() of stub/names.c."""
     h = ((base[0] * 31 + base[1]) * _GOLDEN + space) & _MASK
     for byte in text:
         h = (h ^ byte) * _PRIME & _MASK

@@ -1,0 +1,145 @@
+/* Looks names up in the translation cache, whose layout is that of apppot/platform/tlb.py. */
+#include "abi.h"
+#include "call.h"
+#include "names.h"
+
+static uint32_t hash(const char *text, uint32_t length, uint64_t dev, uint64_t ino, uint32_t space) {
+    uint64_t h = (dev * 31 + ino) * 0x9E3779B97F4A7C15 + space;
+    for (uint32_t i = 0; i < length; i++) h = (h ^ (unsigned char)text[i]) * 0x100000001B3;
+    h ^= h >> 29;
+    return (uint32_t)(h ^ h >> 32) | 1;
+}
+
+static int same(const char *a, volatile const char *b, uint32_t length) {
+    for (uint32_t i = 0; i < length; i++)
+        if (a[i] != b[i]) return 0;
+    return 1;
+}
+
+/* Copies the entry for (base, text) if there is one and it did not change meanwhile. */
+int find(struct name *n, uint32_t length, uint32_t space) {
+    uint32_t wanted = hash(n->path, length, n->dev, n->ino, space);
+    if (length > TLB_TEXT) return 0;
+    for (uint32_t probe = 0; probe < TLB_PROBES; probe++) {
+        volatile struct entry *e = (volatile struct entry *)(TLB_BASE + TLB_HEADER)
+                                   + ((wanted + probe) & (TLB_ENTRIES - 1));
+        uint32_t sequence = e->sequence;
+        if (sequence & 1 || e->hash != wanted || e->length != length || e->dev != n->dev || e->ino != n->ino
+            || e->space != space)
+            continue;
+        if (e->generation != (space == SPACE_NAME ? header()->names : header()->directories)) continue;
+        if (!same(n->path, e->text, length)) continue;
+        n->kind = e->kind;
+        n->flags = e->flags;
+        n->host_length = e->host_length;
+        n->generation = e->generation;
+        n->host_dev = e->host_dev;
+        n->host_ino = e->host_ino;
+        if (n->host_length > TLB_HOST) return 0;
+        for (uint32_t i = 0; i < n->host_length; i++) n->host[i] = e->host[i];
+        n->host[n->host_length] = 0;
+        if (e->sequence == sequence) return 1;
+    }
+    return 0;
+}
+
+static volatile struct seen *place_of(uint64_t dev, uint64_t ino) {
+    return &((volatile struct state *)FAST_STATE)->seen[(dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 57];
+}
+
+/* Finds the entry of the directory (dev, ino) itself. */
+int find_directory(struct name *n) {
+    volatile struct seen *s = place_of(n->dev, n->ino);
+    if (s->ino == n->ino && s->dev == n->dev && s->generation == header()->directories) {
+        n->kind = PURE;
+        n->flags = s->flags;
+        n->host_length = 0;
+        n->generation = s->generation;
+        return 1;
+    }
+    return find(n, 0, SPACE_DIRECTORY);
+}
+
+/* Another thread may write at the same place: no half of an entry is ever valid, since the inode is written last. */
+void remember(struct name *n, int fd) {
+    struct stat64 st;
+    if (CALL4(NR_newfstatat, fd, "", &st, AT_EMPTY_PATH) || (st.mode & S_IFMT) != S_IFDIR) return;
+    volatile struct seen *s = place_of(st.dev, st.ino);
+    s->ino = 0;
+    s->dev = st.dev;
+    /* A directory of the upper layer may hold markers, which no listing shows: that is for the supervisor to see. */
+    s->flags = n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0) & ~VERIFY;
+    s->generation = n->generation;
+    s->ino = st.ino;
+}
+
+/* The directory's device and inode number are what relative names are kept under. */
+int base(struct name *n, int dirfd) {
+    struct stat64 st;
+    long result = dirfd == AT_FDCWD
+        ? CALL4(NR_newfstatat, AT_FDCWD, ".", &st, AT_SYMLINK_NOFOLLOW)
+        : CALL4(NR_newfstatat, dirfd, "", &st, AT_EMPTY_PATH);
+    if (result < 0 || (st.mode & S_IFMT) != S_IFDIR) return 0;
+    n->dev = st.dev;
+    n->ino = st.ino;
+    return 1;
+}
+
+int split(struct name *n, int dirfd, const char *path) {
+    uint32_t i, slash = 0;
+    n->dirfd = dirfd;
+    n->path = path;
+    n->dev = n->ino = 0;
+    for (i = 0; path[i]; i++) {
+        if (path[i] == '/') slash = i + 1;
+        if (i == HOST_MAX - 1) return 0;
+    }
+    n->length = i;
+    n->last = path + slash;
+    n->head = slash ? slash - 1 : 0;
+    if (!n->last[0] || i - slash > 255) return 0;
+    if (n->last[0] == '.' && (!n->last[1] || (n->last[1] == '.' && !n->last[2])
+                              || (n->last[1] == 'w' && n->last[2] == 'h' && n->last[3] == '.')))
+        return 0;
+    n->direct = path[0] != '/' && !slash;
+    return path[0] == '/' || base(n, dirfd);
+}
+
+/* On a hostfs mount others may put a symlink in the way: is the directory still the one the entry was made for? */
+static int unchanged(struct name *n) {
+    struct stat64 st;
+    if (!(n->flags & VERIFY) || n->direct) return 1;
+    return CALL4(NR_newfstatat, AT_FDCWD, n->host, &st, AT_SYMLINK_NOFOLLOW) == 0
+           && st.dev == n->host_dev && st.ino == n->host_ino;
+}
+
+/* Finds the host's name: of the directory's entry with the last component behind it. */
+int translate(struct name *n) {
+    if (n->direct ? !find_directory(n) : !find(n, n->head, SPACE_DIRECTORY)) return 0;
+    if (n->kind == MERGED || !unchanged(n)) return 0;
+    if (n->direct) {
+        n->host_length = 0;
+    } else {
+        n->dirfd = AT_FDCWD;
+        n->host[n->host_length++] = '/';
+    }
+    uint32_t at = n->host_length;
+    for (const char *c = n->last; (n->host[at] = *c); c++)
+        if (++at >= HOST_MAX) return 0;
+    return 1;
+}
+
+/* An entry of the whole name: a file in a directory of several layers, or behind a symlink. */
+int translate_name(struct name *n) {
+    if (!find(n, n->length, SPACE_NAME)) return 0;
+    n->dirfd = AT_FDCWD;
+    n->direct = 0;
+    return 1;
+}
+
+/* Whether what the host says of this inode may be shown: no record of another owner or mode exists. */
+int unrecorded(uint64_t dev, uint64_t ino) {
+    if (!header()->recorded) return 1;
+    uint64_t bit = (dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 44;
+    return !(((volatile const unsigned char *)(TLB_BASE + TLB_RECORDS))[bit >> 3] >> (bit & 7) & 1);
+}

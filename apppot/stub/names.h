@@ -1,0 +1,33 @@
+/* One name of a call: where the guest's name leads on the host, found in the translation cache. */
+#ifndef NAMES_H
+#define NAMES_H
+#include "fast.h"
+#include "layout.h"
+
+enum { MISS = 0, HIT = 1 };
+enum { HOST_MAX = 512 };                /* longest host path made here; bounds the stack that a call takes */
+
+/* One name, taken apart: where it starts from, the text of its directory, its last component. */
+struct name {
+    int dirfd;
+    const char *path, *last;
+    uint32_t head, length;              /* of the directory text without its last "/", of the whole */
+    uint64_t dev, ino;                  /* of the directory a relative name starts from */
+    uint64_t host_dev, host_ino;        /* of the entry that was found */
+    uint32_t kind, flags, host_length, generation;
+    char host[HOST_MAX];                /* what to call with; relative to dirfd when `direct` */
+    int direct;
+};
+
+static inline volatile struct header *header(void) { return (volatile struct header *)TLB_BASE; }
+
+int split(struct name *n, int dirfd, const char *path);         /* takes it apart; 0: it is for the supervisor */
+int base(struct name *n, int dirfd);                            /* of a descriptor alone */
+int find(struct name *n, uint32_t length, uint32_t space);
+int find_directory(struct name *n);
+int translate(struct name *n);                                  /* by the entry of its directory */
+int translate_name(struct name *n);                             /* by its own entry */
+void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
+int unrecorded(uint64_t dev, uint64_t ino);
+
+#endif
