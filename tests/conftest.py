@@ -1,10 +1,17 @@
 """What all tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
+
+
+def pytest_configure():
+    # A shell starts its background commands with SIGINT ignored, and that is inherited by all that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
