@@ -32,6 +32,22 @@ umoci              makes OCI images, and unpacks those that AppPot writes
 user-mode-linux    boots an ext4 image that AppPot writes
 zstd               compresses a tar archive
 '
+# For the tests on a real ARC site and a real Slurm cluster, which only root can start.
+packages_for_site='
+munge              authenticates the daemons of Slurm
+nordugrid-arc-arcctl            enables the runtime environment
+nordugrid-arc-arex              the computing element
+nordugrid-arc-client            arcsub, arcstat, arcget, arckill
+nordugrid-arc-plugins-arcrest   the client speaks the REST interface
+nordugrid-arc-plugins-needed    staging over HTTP
+nordugrid-arc-test-utils        a certificate authority for tests
+openssl            looks at certificates
+procps             the scripts of A-REX use ps
+slurm-client       sbatch, squeue, scancel
+slurmctld          the controller of Slurm
+slurmd             the node of Slurm
+time               A-REX measures jobs with it
+'
 
 # A package isn't asked for where its work can be done without it.
 have() {
@@ -70,11 +86,22 @@ need() {
         die "packages are missing, and only root may install them; $remedy"
     fi
     say "installing$missing"
-    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300"
+    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 ${apt_options:-}"
     { $apt update && $apt install -y --no-install-recommends $missing; } >&2 </dev/null || die "that failed; $remedy"
     for package in $missing; do
         have "$package" || die "$package is installed and does not do its work; Python must be 3.11 or newer (Debian 12)"
     done
+}
+
+# need_without_starting LIST: as need, but no daemon of the packages is started, and no manual pages are indexed, which takes
+# minutes.
+need_without_starting() {
+    policy=/usr/sbin/policy-rc.d
+    if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >$policy; chmod 755 $policy; fi
+    status=0
+    (apt_options='-o DPkg::Options::=--path-exclude=/usr/share/man/*'; need "$1") || status=$?
+    [ -z "$policy" ] || rm -f "$policy"
+    return $status
 }
 
 make_account() {

@@ -1,0 +1,127 @@
+"""What users have: ARC's commands against one A-REX, and Slurm's commands."""
+
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+ENDED = ("Finished", "Failed", "Killed")
+
+
+class ArcClient:
+    """arcsub, arcstat, arcget, arckill and arccat as the user of the tests, who is not root.
+
+    `lrms`: "fork" or "slurm"; `url`: for `arcsub -C url -T arcrest -Q NONE`; `variables`: the environment of the commands
+    (home, certificates, proxy); `sessions`: host directory where the jobs' session directories are, their owner is the
+    user. `directory`: where this client's job lists and fetched jobs are.
+    """
+
+    def __init__(self, lrms, facts, directory, ask):
+        self.lrms, self.url, self.variables = lrms, facts["urls"][lrms], facts["environment"]
+        self.sessions = Path(facts["sessions"][lrms])
+        self.directory = Path(directory)
+        self._ask = ask
+        self._submitted = 0
+
+    def set(self, **parameters):
+        """Set the site's parameters of ENV/APPPOT-1.0, as its administrator does; None takes a setting away."""
+        for name, value in parameters.items():
+            self._ask("set", self.lrms, name, None if value is None else str(value))
+
+    def command(self, *words, cwd=None, timeout=120):
+        """CompletedProcess, text, of a command of ARC's client."""
+        return subprocess.run([str(word) for word in words], cwd=cwd or self.directory, env=self.variables, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, errors="surrogateescape", timeout=timeout)
+
+    def submit(self, xrsl, cwd):
+        """ArcJob of the xRSL text, submitted from directory cwd, where its input files are."""
+        self._submitted += 1
+        base = self.directory / f"job{self._submitted}"
+        base.mkdir()
+        (base / "job.xrsl").write_text(xrsl, errors="surrogateescape")
+        # One joblist a job: two commands must not use the same one at once.
+        done = self.command("arcsub", "-C", self.url, "-T", "arcrest", "-Q", "NONE", "-j", base / "jobs.db",
+                            "-o", base / "id", base / "job.xrsl", cwd=cwd)
+        if done.returncode:
+            raise AssertionError(f"arcsub: status {done.returncode}\n{done.stdout}{done.stderr}")
+        return ArcJob(self, base, (base / "id").read_text().strip())
+
+    def run(self, xrsl, cwd, timeout=180):
+        """Submit and wait: the ArcJob that has ended."""
+        job = self.submit(xrsl, cwd)
+        job.wait(timeout=timeout)
+        return job
+
+
+class ArcJob:
+    """A job at the site. `id`: its URL; `session`: its session directory while it is at the site."""
+
+    def __init__(self, client, base, url):
+        self.client, self.base, self.id = client, base, url
+        self.session = client.sessions / url.rsplit("/", 1)[1]
+
+    def status(self):
+        """(state, exit status or None, ARC's own word about an error) as arcstat tells."""
+        text = self._command("arcstat", "-l").stdout
+        found = {name: match[1] if (match := re.search(rf"^\s*{name}: (.*)$", text, re.MULTILINE)) else None
+                 for name in ("State", "Exit Code", "Job Error")}
+        code = found["Exit Code"]
+        return found["State"], int(code) if code is not None else None, found["Job Error"] or ""
+
+    @property
+    def state(self):
+        return self.status()[0]
+
+    @property
+    def exit_status(self):
+        return self.status()[1]
+
+    def wait(self, *states, timeout=180):
+        """Wait for one of the states (default: it has ended); the state."""
+        end = time.monotonic() + timeout
+        while (state := self.state) not in (states or ENDED):
+            if time.monotonic() > end:
+                raise AssertionError(f"{self.id}: {state} after {timeout} seconds\n{self.log()}")
+            time.sleep(0.5)
+        return state
+
+    def wait_until(self, condition, timeout=60):
+        """Wait until condition() is true; what it gave."""
+        end = time.monotonic() + timeout
+        while not (found := condition()):
+            if time.monotonic() > end:
+                raise AssertionError(f"{self.id}: {self.state} and still not so after {timeout} seconds\n{self.log()}")
+            time.sleep(0.2)
+        return found
+
+    def fetch(self):
+        """arcget: the directory with the job's outputs, which are at the site no more."""
+        done = self._command("arcget", "-D", self.base)
+        directory = self.base / self.session.name
+        if not directory.is_dir():
+            raise AssertionError(f"arcget: {done.stdout}{done.stderr}")
+        return directory
+
+    def kill(self):
+        return self._command("arckill", "--keep")
+
+    def log(self):
+        """What the site wrote down about the job (gmlog/errors)."""
+        return self._command("arccat", "-l").stdout
+
+    def _command(self, name, *options):
+        return self.client.command(name, "-j", self.base / "jobs.db", *options, self.id)
+
+
+class Cluster:
+    """Slurm's commands as the user of the tests: cluster("sbatch", "--wait", script) → CompletedProcess with text."""
+
+    def __init__(self, facts, directory):
+        self.directory = Path(directory)
+        self.bin = Path(facts["slurm_bin"])
+        self.variables = facts["environment"] | {"PATH": f"{self.bin}:{facts['environment']['PATH']}"}
+
+    def __call__(self, name, *words, cwd=None, timeout=300):
+        return subprocess.run([self.bin / name, *map(os.fspath, words)], cwd=cwd or self.directory, env=self.variables,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)

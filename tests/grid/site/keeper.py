@@ -1,0 +1,77 @@
+"""Starts and stops the site for tests that are not root: a root process that listens on a socket.
+
+A request is a line of JSON: ["start", "fork"], ["stop", "slurm"], ["set", "fork", NAME, VALUE or null]; the answer is one
+too: {"error": line or null, "lacking": whether this computer can't have a site}. Only root and the account are answered.
+"""
+
+import json
+import os
+import signal
+import socket
+import struct
+from pathlib import Path
+
+from .daemons import SiteError, wait_for
+from .site import Site
+
+SOCKET = "keeper"
+
+
+def serve(place, rte):
+    """Answer until SIGTERM, then stop the site."""
+    site = Site(place, rte)
+    site.stop()             # what a keeper that was killed has left
+    path = place.directory / SOCKET
+    path.unlink(missing_ok=True)
+    signal.signal(signal.SIGTERM, _end)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(os.fspath(path))
+        os.chmod(path, 0o666)
+        listener.listen()
+        try:
+            while True:
+                connection, _ = listener.accept()
+                with connection, connection.makefile("rw") as stream:
+                    if _uid(connection) in (0, place.account.pw_uid) and (line := stream.readline()):
+                        stream.write(json.dumps(_answer(site, json.loads(line))) + "\n")
+        finally:
+            path.unlink(missing_ok=True)
+            site.stop()
+
+
+def _end(signum, frame):
+    raise SystemExit(0)
+
+
+def _uid(connection):
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return struct.unpack("3i", credentials)[1]
+
+
+def _answer(site, request):
+    try:
+        verb, *words = request
+        {"start": site.start, "stop": site.stop, "set": site.set_parameter}[verb](*words)
+    except SiteError as error:
+        return {"error": str(error), "lacking": error.lacking}
+    except OSError as error:
+        return {"error": str(error), "lacking": False}
+    return {"error": None, "lacking": False}
+
+
+def ask(directory, *request):
+    """What a test sends; SiteError with the keeper's line."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(180)
+        path = Path(directory) / SOCKET
+        wait_for(path.exists, 10, f"the keeper's socket {path}")        # it may have been started with the tests
+        connection.connect(os.fspath(path))
+        with connection.makefile("rw") as stream:
+            stream.write(json.dumps(request) + "\n")
+            stream.flush()
+            line = stream.readline()
+    if not line:
+        raise SiteError("the keeper of the site has ended")
+    answer = json.loads(line)
+    if answer["error"] is not None:
+        raise SiteError(answer["error"], lacking=answer["lacking"])

@@ -1,0 +1,70 @@
+"""The whole site: back ends are started when they are asked for."""
+
+import json
+import os
+from pathlib import Path
+
+from .arex import Arex
+from .certificates import Certificates
+from .daemons import require_uts_namespace, write
+from .slurm import Slurm
+
+BACK_ENDS = ("fork", "slurm")
+FACTS = "site.json"
+
+
+class Site:
+    """`start("fork")`, `start("slurm")`: A-REX with that back end; `start("sbatch")`: Slurm alone."""
+
+    def __init__(self, place, rte):
+        """rte: our runtime environment's script, or None."""
+        self.place, self.rte = place, rte
+        place.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.certificates = Certificates(place)
+        self.slurm = Slurm(place)
+        self.arex = {lrms: Arex(place, lrms, self.certificates, self.slurm) for lrms in BACK_ENDS}
+
+    def start(self, name):
+        """Nothing happens where it runs already."""
+        require_uts_namespace()
+        if name != "fork":
+            self.slurm.start()
+        if name != "sbatch":
+            arex = self.arex[name]
+            arex.configure()
+            self.certificates.make(arex.configuration)
+            if self.rte is not None:
+                arex.install_rte(self.rte)
+            arex.start()
+        self._tell()
+
+    def stop(self, *names):
+        """Stop what was started; without names all of it."""
+        for name in names or BACK_ENDS:
+            if name in self.arex:
+                self.arex[name].stop()
+        if not names or set(names) & {"slurm", "sbatch"}:
+            self.slurm.stop()
+
+    def set_parameter(self, name, parameter, value):
+        """Set a parameter of our runtime environment, as `arcctl rte params-set` does."""
+        self.arex[name].set_parameter(parameter, value)
+
+    def _tell(self):
+        """Write down for the tests how the site is reached."""
+        write(self.place.directory / FACTS, json.dumps({
+            "account": self.place.account.pw_name, "environment": self.certificates.variables(),
+            "urls": {lrms: arex.url for lrms, arex in self.arex.items()},
+            "sessions": {lrms: str(arex.own / "session") for lrms, arex in self.arex.items()},
+            "slurm_bin": str(self.slurm.bin)}, indent=1))
+
+
+def facts(directory):
+    """What Site.start wrote down."""
+    return json.loads((Path(directory) / FACTS).read_text())
+
+
+def default_rte():
+    """The script of this checkout, if there is one."""
+    path = Path(__file__).parents[3] / "arc_rte" / "ENV" / "APPPOT-1.0"
+    return path if os.path.exists(path) else None
