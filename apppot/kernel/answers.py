@@ -6,6 +6,7 @@ from apppot.kernel.placing import NoRoom, place
 from apppot.platform.layout import GADGET, GADGET_END, WINDOW_BASE
 from apppot.platform.registers import ARGUMENTS, ORIG_RAX, R8, R9, R10, RAX, RBX, RCX, RDI, RDX, RIP, RSI
 from apppot.syscalls.answer import NATIVE, RunHere
+from apppot.syscalls.table import NR_CLONE, NR_CLONE3
 
 _MASK = 0xFFFFFFFFFFFFFFFF
 
@@ -37,7 +38,7 @@ class Answers:
             if answer.__class__ is RunHere:
                 self._run_here(task, answer, placed)
             else:
-                self._run(task, number, placed)
+                self._run(task, number if answer.number is None else answer.number, placed)
 
     def _run(self, task, number, placed):
         """Send the task through the stub's gadget."""
@@ -77,7 +78,7 @@ class Answers:
                 regs[register] = value
             if task.number is not None:        # the kernel restarts an interrupted call by this number
                 regs[ORIG_RAX], task.number = task.number, None
-            after, task.after, task.saved, task.clone_flags = task.after, None, None, None
+            after, task.after, task.saved = task.after, None, None
             try:
                 new = after(task, result)
             except OSError as error:
@@ -98,26 +99,30 @@ class Answers:
         The task is put where it would be had it made the call natively, just after its own `syscall`. Before the call
         is made (rip at the gadget's start) it goes back to its own `syscall`. Interrupted in the call (rip behind it,
         orig_rax still set) the kernel restarts it, if it does, at the guest's own site: it traps again.
+        The registers are fetched. True when they were changed.
         """
         regs = self.regs
-        self.tracer.get(task.tid)
         if not GADGET <= regs[RIP] < GADGET_END:
-            return
+            return False
         rdi, rsi, rdx, r10, r8, r9, rbx, rip = self.window.saved(task.slot)
         regs[RDI], regs[RSI], regs[RDX], regs[R10], regs[R8], regs[R9], regs[RBX] = rdi, rsi, rdx, r10, r8, r9, rbx
+        number = RAX                           # where the kernel finds the call's number when it is made once more
         if regs[RIP] == GADGET:
             regs[RIP] = rip - 2
         else:
             regs[RIP] = regs[RCX] = rip
-        self.tracer.set(task.tid)
+            number = ORIG_RAX
+        if regs[number] == NR_CLONE:           # it is made in place of clone3 only
+            regs[number] = NR_CLONE3
+        return True
 
     def restore_child(self, task):
         """The registers of a new task whose parent made the call with replaced arguments."""
         self.tracer.get(task.tid)
-        for register, value in zip(ARGUMENTS, task.clone_saved):
+        for register, value in task.replaced:
             self.regs[register] = value
         self.tracer.set(task.tid)
-        task.clone_saved = None
+        task.replaced = None
 
     def release(self, task):
         """Give back what a task had for the call it was in."""

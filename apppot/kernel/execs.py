@@ -53,7 +53,7 @@ class Execs:
         task.group.deferred = None
         self.answers.release(task)
         program, task.program = task.program, None
-        task.saved = task.after = task.number = task.clone_flags = None
+        task.saved = task.after = task.number = None
         if program is None or not self._load(task, program):
             _kill(task.tid)                 # without a program: somebody jumped into the stub
         elif self.tracing is not None:

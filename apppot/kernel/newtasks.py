@@ -4,13 +4,16 @@ import struct
 
 from apppot.kernel.task import Task, ThreadGroup
 from apppot.platform import ptrace
+from apppot.platform.layout import GADGET_RETURN
 from apppot.platform.memory import Memory
-from apppot.platform.registers import ORIG_RAX, RDI
+from apppot.platform.registers import ARGUMENTS, ORIG_RAX, R8, R9, R10, RBX, RCX, RDI, RDX, RIP, RSI
+from apppot.syscalls.table import NR_CLONE, NR_CLONE3
 
 EVENTS = frozenset((ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE))
 
-_NR_CLONE, _NR_VFORK, _NR_CLONE3 = 56, 58, 435
-_CALLS = (_NR_CLONE, 57, _NR_VFORK, _NR_CLONE3)      # 57: fork
+_NR_VFORK = 58
+_CALLS = (NR_CLONE, 57, _NR_VFORK, NR_CLONE3)        # 57: fork
+_SAVED_BY_GADGET = (RDI, RSI, RDX, R10, R8, R9, RBX, RIP)
 _CLONE_VM, _CLONE_FS, _CLONE_THREAD = 0x100, 0x200, 0x10000
 
 
@@ -31,10 +34,9 @@ class NewTasks:
         """The parent's stop in fork, vfork or clone."""
         child = self.tracer.event_message(parent.tid)
         self.affinity.forked(parent.tid, child)
-        flags = self._flags(parent)
-        known = self.tasks.get(child)
-        if known is None:
-            self._add(parent, child, flags)
+        self.tracer.get(parent.tid)
+        if child not in self.tasks:
+            self._add(parent, child, self._flags(parent), self._replaced(parent))
         if parent.after is None:
             self.tracer.cont(parent.tid)
         else:
@@ -42,18 +44,25 @@ class NewTasks:
 
     def _flags(self, parent):
         """The CLONE_* flags of the call that the parent is in. The event's kind tells only of vfork and signal."""
-        if parent.clone_flags is not None:
-            return parent.clone_flags
-        self.tracer.get(parent.tid)
         regs = self.tracer.regs
         number = regs[ORIG_RAX]
-        if number == _NR_CLONE:
+        if number == NR_CLONE:
             return regs[RDI]
-        if number == _NR_CLONE3:
+        if number == NR_CLONE3:                # what it was sent to the window for: the guest can't change it
             return struct.unpack("Q", parent.read(regs[RDI], 8))[0]
         return _CLONE_VM if number == _NR_VFORK else 0
 
-    def _add(self, parent, tid, flags):
+    def _replaced(self, parent):
+        """[(register, value)] of what was replaced in the registers that the child has got from the parent, or None."""
+        if parent.saved is not None:
+            return list(zip(ARGUMENTS, parent.saved))
+        if self.tracer.regs[RIP] != GADGET_RETURN or parent.slot is None:
+            return None
+        saved = list(zip(_SAVED_BY_GADGET, self.running.window.saved(parent.slot)))
+        saved.append((RCX, saved[-1][1]))
+        return saved
+
+    def _add(self, parent, tid, flags, replaced=None):
         if flags & _CLONE_THREAD:
             group = parent.group
         else:
@@ -63,7 +72,7 @@ class NewTasks:
         fs = parent.fs if flags & _CLONE_FS else parent.fs.copy()
         task = Task(self.running, tid, group, memory, fs, parent.creds.copy())
         task.identity_filter, task.seccomp = parent.identity_filter, parent.seccomp
-        task.clone_saved = parent.saved
+        task.replaced = replaced
         self.tasks[tid], self.groups[group.tgid] = task, group
         early = self.early.pop(tid, None)
         if early is not None:

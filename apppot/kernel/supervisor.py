@@ -20,6 +20,7 @@ from apppot.kernel.newtasks import NewTasks
 from apppot.kernel.workers import Workers
 from apppot.platform import ptrace
 from apppot.platform.affinity import Affinity
+from apppot.platform.layout import STUB_BASE, STUB_END
 from apppot.platform.memory import Memory
 from apppot.platform.ptrace import TaskGone, Tracer
 from apppot.platform.registers import ARGUMENTS, ORIG_RAX
@@ -137,7 +138,7 @@ class Supervisor:
     # -- stops
 
     def _on_stop(self, tid, task, status):
-        if os.WIFEXITED(status) or os.WIFSIGNALED(status):
+        if status & 0xFF != 0x7F:               # not WIFSTOPPED of waitpid(2): it has ended
             self._on_exit(tid, task, status)
         elif self.status is not None:           # the machine is ending
             self._end(tid)
@@ -206,21 +207,22 @@ class Supervisor:
     def _on_start(self, task):
         """A new task's first stop, or the notice that a group stop has ended."""
         self.running.stopped_tasks.discard(task.tid)
-        if task.clone_saved is not None:
+        if task.replaced is not None:
             self.answers.restore_child(task)
         self.tracer.cont(task.tid)
 
     def _on_signal(self, task, signum):
-        """A signal is about to be delivered."""
-        if self.fast is not None:
-            self.tracer.get(task.tid)
-            if self.fast.leave(task, self.tracer):
-                self.tracer.set(task.tid)
-                if signum in _FAULTS and self.tracer.signal_code(task.tid) > 0:
+        """A signal is about to be delivered. Most find the task in its own code: that is all there is to look at."""
+        tracer, tid = self.tracer, task.tid
+        if STUB_BASE <= tracer.instruction_pointer(tid) < STUB_END:
+            tracer.get(tid)
+            if self.fast is not None and self.fast.leave(task, tracer):
+                tracer.set(tid)
+                if signum in _FAULTS and tracer.signal_code(tid) > 0:
                     signum = 0              # the stub could not read the path: the kernel will say EFAULT
-        if task.slot is not None:
-            self.answers.leave_gadget(task)
-        self.tracer.cont(task.tid, signum)
+            elif task.slot is not None and self.answers.leave_gadget(task):
+                tracer.set(tid)
+        tracer.cont(tid, signum)
 
     # -- system calls
 
@@ -292,7 +294,7 @@ class Supervisor:
             if answer is NATIVE:
                 answer = RunHere({})
             elif answer.__class__ is Run:
-                answer = RunHere(answer.args)  # with a stop at its end, to see the result
+                answer = RunHere(answer.args, None, answer.number)  # with a stop at its end, to see the result
         self.answers.give(task, number, answer)
 
     # -- what must not happen

@@ -102,13 +102,12 @@ class Task:
 
     `memory`: its address space; `program`: what an exec under way will start, else None; `seccomp`: what the guest
     itself asked of seccomp(2), 0 (nothing), 1 (strict mode) or 2 (filters); `saved`, `number`: registers of the
-    arguments, and the call's number if replaced, of a call that is made at the task's own site; `clone_saved`: the
-    same registers of the parent, for a new task's first stop; `clone_flags`: the flags that clone3 was checked for.
+    arguments, and the call's number if replaced, of a call that is made at the task's own site; `replaced`: for a new
+    task's first stop, [(register, value)] of what its maker was given to call with.
     """
 
     __slots__ = ("tid", "group", "memory", "fs", "creds", "caller", "machine", "ns", "program", "identity_filter",
-                 "seccomp", "slot", "vector", "saved", "number", "after", "clone_saved", "clone_flags", "scratch",
-                 "traced")
+                 "seccomp", "slot", "vector", "saved", "number", "after", "replaced", "scratch", "traced")
 
     def __init__(self, machine, tid, group, memory, fs, creds):
         self.machine, self.ns = machine, machine.ns
@@ -117,7 +116,7 @@ class Task:
         self.program = None
         self.identity_filter = False
         self.seccomp = 0
-        self.slot = self.vector = self.saved = self.number = self.after = self.clone_saved = self.clone_flags = None
+        self.slot = self.vector = self.saved = self.number = self.after = self.replaced = None
         self.scratch = None            # a generated file that the task was sent to open
         self.traced = None             # the call whose result the trace still lacks
         fs.users += 1

@@ -19,19 +19,22 @@ class Run:
     """The task makes the call itself, from the stub's gadget, with the arguments of `args` replaced.
 
     `args` maps an argument's index (0 to 5) to an `int`, or to `bytes`, which are put in the task's argument slot in
-    the window exactly as they are, with a NUL behind them.
+    the window exactly as they are, with a NUL behind them. With `number`, another system call is made than the task
+    asked for.
     """
 
-    __slots__ = ("args",)
+    __slots__ = ("args", "number")
 
-    def __init__(self, args):
+    def __init__(self, args, number=None):
         self.args = args
+        self.number = number
 
     def __repr__(self):
-        return f"{type(self).__name__}({self.args!r})"
+        number = "" if self.number is None else f", number={self.number}"
+        return f"{type(self).__name__}({self.args!r}{number})"
 
     def __eq__(self, other):
-        return type(self) is type(other) and self.args == other.args
+        return type(self) is type(other) and (self.args, self.number) == (other.args, other.number)
 
     __hash__ = None
 
@@ -40,11 +43,10 @@ class RunHere(Run):
     """The same, made at the task's own call site: for calls Landlock does not mediate, or whose result holds names.
 
     With `after`, the task stops at the end of the call, and `after(task, result) -> int` gives the result the guest
-    sees; it is called for failures too (`result` is then a negated errno), and may raise `OSError`. With `number`,
-    another system call is made than the task asked for.
+    sees; it is called for failures too (`result` is then a negated errno), and may raise `OSError`.
     """
 
-    __slots__ = ("after", "number")
+    __slots__ = ("after",)
 
     def __init__(self, args, after=None, number=None):
         self.args = args

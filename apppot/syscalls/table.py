@@ -531,5 +531,6 @@ NO_NETWORK = {
     "listen": ((IS_NOT, 0, (), TRACED),),
 }
 
+NR_CLONE, NR_CLONE3 = 56, 435
 by_name = {row.name: row for row in ROWS}
 by_number = {row.number: row for row in ROWS}

@@ -7,7 +7,7 @@ import pytest
 from .test_processes import both  # noqa: F401: a fixture
 
 
-@pytest.mark.parametrize("section", ["fifo", "storms", "kinds", "threads"])
+@pytest.mark.parametrize("section", ["fifo", "storms", "kinds", "threads", "births"])
 def test_signals_that_interrupt_translated_calls(both, section):  # noqa: F811
     both("interrupts", section)
 

@@ -177,6 +177,7 @@ class FakeTask:
         self.memory = bytearray(SIZE)
         self.used = 0
         self.descriptors = {}
+        self.seccomp = 0
         self.caller = FakeCaller(self)
 
     # memory

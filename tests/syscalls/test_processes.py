@@ -11,7 +11,7 @@ import pytest
 
 from apppot.kernel.task import FsState
 from apppot.syscalls import processes, system
-from apppot.syscalls.answer import NATIVE, RunHere
+from apppot.syscalls.answer import NATIVE, Run, RunHere
 from tests.syscalls.fake_task import FakeTask, call, fails
 
 OUTSIDE = os.getppid()
@@ -127,12 +127,26 @@ def test_clone3(task):
     data = struct.pack("<Q", 0x100) + bytes(80)
     args = task.put(data)
     assert call(task, processes.clone3, args, 88) == RunHere({0: data})
-    assert task.clone_flags == 0x100
     fails(EINVAL, task, processes.clone3, args, 8)
     fails(E2BIG, task, processes.clone3, args, 5000)
     for flags, error in ((0x10000000, EPERM), (0x80, EPERM), (0x800000, EINVAL), (0x200000000, EACCES)):
         task.write(args, struct.pack("<Q", flags))
         fails(error, task, processes.clone3, args, 88)
+
+
+def test_clone3_of_a_thread_is_made_by_clone(task):
+    def thread(flags=0x3D0F00, pidfd=0, exit_signal=0, stack=0x10000, size=0x8000, more=bytes(24)):
+        args = task.put(struct.pack("<8Q", flags, pidfd, 1, 2, exit_signal, stack, size, 3) + more)
+        return call(task, processes.clone3, args, 64 + len(more))
+
+    assert thread() == Run({0: 0x3D0F00, 1: 0x18000, 2: 2, 3: 1, 4: 3}, 56)
+    assert thread(pidfd=4) == thread()                     # looked at with CLONE_PIDFD only
+    for different in ({"flags": 0x3D0F00 & ~0x100}, {"flags": 0x3D0F00 | 0x1000}, {"flags": 0x3D0F00 | 17}, {"exit_signal": 17},
+                      {"flags": 0x1003D0F00}, {"flags": 0x3D0F00 | 0x400000}, {"stack": 0}, {"size": 0}, {"stack": -0x8000 % 2 ** 64},
+                      {"more": b"\1" + bytes(23)}):
+        assert thread(**different).number is None, different
+    task.seccomp = 2
+    assert thread().number is None
 
 
 def test_unshare_gives_an_own_working_directory(task):

@@ -1,5 +1,6 @@
 /* Signals that interrupt translated calls. interrupts SECTION prints a line for each thing tried. */
 #include "common.h"
+#include <linux/sched.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
@@ -173,9 +174,54 @@ static void threads(void) {
     SAY("crossfire: got some %d, bad %d", got > 0, bad);
 }
 
+/* Threads made by clone3 itself, with no signal blocked: maker and thread find all registers as they were. */
+static volatile long ran, changed;
+
+static long new_thread(struct clone_args *args) {
+    long result, before = changed;
+    __asm__ volatile(
+        "movq %1, %%rdi\n movl $88, %%esi\n movl $0x1111, %%edx\n movl $0x2222, %%r8d\n movl $0x3333, %%r9d\n"
+        "movl $0x4444, %%r10d\n movl $0x5555, %%ebx\n movl %2, %%eax\n syscall\n"
+        "subq %1, %%rdi\n subq $88, %%rsi\n subq $0x1111, %%rdx\n subq $0x2222, %%r8\n subq $0x3333, %%r9\n"
+        "subq $0x4444, %%r10\n subq $0x5555, %%rbx\n"
+        "orq %%rdi, %%rsi\n orq %%rsi, %%rdx\n orq %%rdx, %%r8\n orq %%r8, %%r9\n orq %%r9, %%r10\n orq %%r10, %%rbx\n"
+        "lock orq %%rbx, %3\n"
+        "testq %%rax, %%rax\n jnz 1f\n lock incq %4\n movl $60, %%eax\n xorl %%edi, %%edi\n syscall\n 1:"
+        : "=&a"(result) : "r"(args), "i"(SYS_clone3), "m"(changed), "m"(ran)
+        : "rdi", "rsi", "rdx", "r8", "r9", "r10", "rbx", "rcx", "r11", "memory");
+    return changed == before ? result : -1;
+}
+
+static void births(void) {
+    enum { STACK = 65536, ROUNDS = 300 };
+    volatile pid_t tid;
+    char *stack = mmap(0, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct clone_args args = {.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
+                              | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, .stack = (uintptr_t) stack, .stack_size = STACK,
+                              .parent_tid = (uintptr_t) &tid, .child_tid = (uintptr_t) &tid};
+    int made = 0;
+    pid_t me = getpid(), stopper = CHILD(for (;;) { usleep(2000); kill(me, SIGSTOP); kill(me, SIGCONT); });
+    on(SIGALRM, count, SA_RESTART);   /* the threads share their maker's errno */
+    got = bad = 0;
+    every(ITIMER_REAL, 300);
+    for (int i = 0; i < ROUNDS; i++) {
+        long new = new_thread(&args);
+        if (new <= 0) { SAY("clone3 %ld", new); break; }
+        made++;
+        while (tid) sched_yield();
+    }
+    every(ITIMER_REAL, 0);
+    kill(stopper, SIGKILL);
+    SAY("births: made %d, ran %ld, changed %lx, some signals %d, bad %d", made, ran, changed, got > 0, bad);
+    args.stack_size = 1UL << 62;
+    SAY("beyond the addresses %ld", new_thread(&args));
+    args.stack_size = 0;
+    SAY("no size %ld", new_thread(&args));
+}
+
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(void); } sections[] = {
-        {"fifo", fifo}, {"storms", storms}, {"kinds", kinds}, {"threads", threads},
+        {"fifo", fifo}, {"storms", storms}, {"kinds", kinds}, {"threads", threads}, {"births", births},
     };
     for (unsigned i = 0; i < sizeof sections / sizeof *sections; i++)
         if (!strcmp(argv[1], sections[i].name)) { sections[i].run(); return 0; }
