@@ -17,8 +17,10 @@ libc6-dev          C headers, for the example that compiles a program
 python3-venv       the private environment
 '
 packages_to_test='
+acl                sets access control lists in guests
 busybox-static     a guest program without a C library to load
-debian-archive-keyring  lets mmdebstrap check what it gets
+debian-archive-keyring  lets mmdebstrap and debootstrap check what they get
+debootstrap        makes the system that an image begins with where mmdebstrap is missing
 e2fsprogs          makes ext2/3/4 images, and reads them again with debugfs
 fdisk              makes disk images with partitions
 git                a real program that the tests run

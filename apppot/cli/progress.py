@@ -4,7 +4,7 @@ import sys
 import time
 
 from apppot.cli import report
-from apppot.image.progress import Progress
+from apppot.image.progress import BYTES, Progress
 
 SLOW = 2        # seconds after which plain output tells that the work is done
 
@@ -26,10 +26,10 @@ class Lines(Progress):
     def on(self, program, stream, plain=False):
         return for_command(program, False, stream, plain)
 
-    def begin(self, label, total=None):
+    def begin(self, label, total=None, unit=BYTES):
         self._label = label
         self._start = time.monotonic()
-        report.say(self.program, f"{label}{_size(total)}", self.stream)
+        report.say(self.program, f"{label}{_size(total, unit)}", self.stream)
 
     def end(self):
         took = time.monotonic() - self._start
@@ -37,8 +37,8 @@ class Lines(Progress):
             report.say(self.program, f"{self._label}: done in {took:.0f} s", self.stream)
 
 
-def _size(total):
-    return f" ({size_text(total)})" if total else ""
+def _size(total, unit):
+    return f" ({size_text(total) if unit == BYTES else total})" if total else ""
 
 
 def size_text(count):
@@ -55,20 +55,25 @@ class Bar(Lines):
 
     _bar = None
 
-    def begin(self, label, total=None):
+    def begin(self, label, total=None, unit=BYTES):
         try:
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, Progress as Columns, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Columns
         except ImportError:
-            super().begin(label, total)
+            super().begin(label, total, unit)
             return
         self._label, self._start = label, time.monotonic()
-        self._bar = Columns(TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(),
-                            TimeRemainingColumn(), console=Console(stderr=True, file=self.stream), transient=True)
+        self._bar = Columns(TextColumn("{task.description}", markup=False), BarColumn(),
+                            DownloadColumn() if unit == BYTES else MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True, file=self.stream), transient=True)
         self._bar.start()
         if self.stream is not None:
             self._bar.console.show_cursor(True)         # who shows it for a machine may be killed at any time
         self._task = self._bar.add_task(label, total=total)
+
+    def expect(self, total):
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
 
     def advance(self, amount):
         if self._bar is not None:

@@ -13,6 +13,7 @@ from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG
 import struct
 
 from apppot.errors import AppPotError
+from apppot.image import acl
 from apppot.image.tree import Inode, Reader
 
 MAGIC_OFFSET, MAGIC = 0x438, b"\x53\xef"
@@ -357,12 +358,18 @@ class Ext(Reader):
     # Extended attributes
 
     def xattrs(self, inode):
-        _, _, acl, extra = inode.detail
+        _, _, block, extra = inode.detail
         with self.guard():
             found = self._xattrs_in(extra, 4)
-            if acl:
-                found.update(self._xattrs_in(self.read(acl, self.block_size), 32))
+            if block:
+                found.update(self._xattrs_in(self.read(block, self.block_size), 32))
             found.pop("system.data", None)
+            for name in acl.NAMES:
+                if name in found:
+                    try:
+                        found[name] = acl.from_ext(found[name])
+                    except OSError:
+                        self.damaged("an access control list is no proper one")
             return found
 
     def _xattrs_in(self, data, at):

@@ -6,8 +6,7 @@ import signal
 import struct
 
 from apppot.errors import AppPotError
-from apppot.image import detect
-from apppot.image.lazy import set_xattrs
+from apppot.image import detect, xattrs
 from apppot.image.tree import DamagedImage
 
 _BATCH_FILES, _BATCH_BYTES = 64, 8 << 20
@@ -114,7 +113,7 @@ class Extraction:
         kind = S_IFMT(inode.mode)
         if kind != S_IFLNK:
             if kind in (S_IFREG, S_IFDIR):
-                put_xattrs(path, self.reader.xattrs(inode), self.root)
+                xattrs.put_as(self.root, path, self.reader.xattrs(inode))
             os.chmod(path, inode.mode & (0o7777 if self.root else 0o1777) | (0 if self.root else
                                                                               0o700 if kind == S_IFDIR else 0o400))
         os.utime(path, ns=(inode.mtime_ns, inode.mtime_ns), follow_symlinks=False)
@@ -153,7 +152,7 @@ class Extraction:
                 os.ftruncate(fd, inode.size)
             if self.root:
                 os.fchown(fd, inode.uid, inode.gid)
-            put_xattrs(fd, reader.xattrs(inode), self.root)
+            xattrs.put_as(self.root, fd, reader.xattrs(inode))
             os.fchmod(fd, inode.mode & (0o7777 if self.root else 0o1777) | (0 if self.root else 0o400))
             os.utime(fd, ns=(inode.mtime_ns, inode.mtime_ns))
         except OSError as error:
@@ -223,17 +222,3 @@ class _Worker:
         if self.pid:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-
-
-def put_xattrs(where, xattrs, root):
-    """All of them as root, where they are what they say; else as far as an ordinary user can keep them."""
-    if not xattrs:
-        return
-    if not root:
-        set_xattrs(where, xattrs)
-        return
-    for name, value in xattrs.items():
-        try:
-            os.setxattr(where, name, value)
-        except OSError:
-            pass

@@ -15,6 +15,7 @@ import json
 import os
 from stat import S_ISDIR
 
+from apppot.image import acl
 from apppot.image.cow import remove_tree
 from apppot.image.names import escape, unescape
 
@@ -151,7 +152,8 @@ def _copy_attributes(source, target):
 
 def _xattrs(path):
     try:
-        return [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith("user.")]
+        return [name for name in os.listxattr(path, follow_symlinks=False)
+                if name.startswith("user.") or name in acl.NAMES]
     except OSError:
         return []
 

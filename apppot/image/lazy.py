@@ -29,14 +29,13 @@ import time
 import zlib
 
 from apppot.errors import AppPotError
-from apppot.image import detect
+from apppot.image import detect, xattrs
 from apppot.image.image import Image
 from apppot.image.layer import Layer
 from apppot.image.place import cache_directory
 from apppot.image.tree import DamagedImage
 
 VERSION = 1
-KEPT_CAPABILITY = "user.apppot.capability"      # see vfs/ondisk.py
 _KEPT_DIRECTORIES = 2000
 _ENDS = 1 << 18                                 # bytes that are hashed of each end of an image
 _MAGIC = b"AppPotD1"
@@ -289,7 +288,7 @@ class LazyTree(Layer):
         if kind != S_IFLNK:
             os.chmod(name, inode.mode & 0o1777 | (0o700 if kind == S_IFDIR else 0o600), dir_fd=fd)
             if kind == S_IFDIR:
-                self._set_xattrs(b"/proc/self/fd/%d/%s" % (fd, name), inode)
+                xattrs.put(b"/proc/self/fd/%d/%s" % (fd, name), self.reader.xattrs(inode))
         os.utime(name, ns=(inode.mtime_ns, inode.mtime_ns), dir_fd=fd, follow_symlinks=False)
 
     def _make_file(self, name, dir_fd, inode):
@@ -299,13 +298,10 @@ class LazyTree(Layer):
             if S_IFMT(inode.mode) == S_IFREG and os.fstat(file).st_size != inode.size:
                 os.ftruncate(file, inode.size)
             os.fchmod(file, inode.mode & 0o777 | 0o600)
-            self._set_xattrs(file, inode)
+            xattrs.put(file, self.reader.xattrs(inode))
             os.utime(file, ns=(inode.mtime_ns, inode.mtime_ns))
         finally:
             os.close(file)
-
-    def _set_xattrs(self, where, inode):
-        set_xattrs(where, self.reader.xattrs(inode))
 
     def _fill(self, host, entry):
         inode = self.reader.inode(entry[REF])
@@ -362,19 +358,6 @@ def parse_index(data):
         return {}
     end = count * _ENTRY.size
     return dict(zip(bytes(body[end:]).split(b"/"), _ENTRY.iter_unpack(body[:end])))
-
-
-def set_xattrs(where, xattrs):
-    """Keep extended attributes on the host as far as an ordinary user can, where vfs/ondisk.py looks for them."""
-    for name, value in xattrs.items():
-        if name == "security.capability":
-            name = KEPT_CAPABILITY
-        elif not name.startswith("user."):
-            continue
-        try:
-            os.setxattr(where, name, value)
-        except OSError:
-            pass
 
 
 def digests(window, kind):

@@ -2,12 +2,17 @@
 
 import io
 
+BYTES, ITEMS = "bytes", "items"         # what work is counted in
+
 
 class Progress:
     """Says nothing. `begin` one piece of work, `advance` it, `end` it; pieces don't overlap."""
 
-    def begin(self, label, total=None):
-        """label: one line, like "unpacking debian.tar"; total: how much there is to do, in bytes."""
+    def begin(self, label, total=None, unit=BYTES):
+        """label: one line, like "unpacking debian.tar"; total: how much there is to do, None as long as that isn't known."""
+
+    def expect(self, total):
+        """How much there is to do is known now."""
 
     def advance(self, amount):
         pass

@@ -11,13 +11,12 @@ from errno import ENAMETOOLONG, ENOTDIR, ELOOP
 from stat import S_IFBLK, S_IFCHR
 
 from apppot.errors import AppPotError
-from apppot.image import tarstream
+from apppot.image import tarstream, xattrs
 from apppot.image.owners import Owners
 from apppot.image.progress import SILENT
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
-KEPT_CAPABILITY = "user.apppot.capability"      # see vfs/ondisk.py
 MAX_LINKS = 40
 MAX_PATH = 3800            # so that the name below any cache directory is still a name for the host
 MAX_OPEN = 64              # directory descriptors that are held
@@ -276,14 +275,7 @@ class Unpacker:
 
     def _attributes(self, fd, name, path):
         """Set what guests read from the file itself; the rest stays in `owners`."""
-        for key, value in self.owners.xattrs.get(path, {}).items():
-            if key == "security.capability":
-                key = KEPT_CAPABILITY
-            if key.startswith("user."):
-                try:
-                    os.setxattr(b"/proc/self/fd/%d/%s" % (fd, name), key, value, follow_symlinks=False)
-                except (OSError, ValueError):
-                    pass
+        xattrs.put(b"/proc/self/fd/%d/%s" % (fd, name), self.owners.xattrs.get(path, {}))
 
     def finish(self):
         """Give the directories their times; nothing can be added any more."""

@@ -9,10 +9,10 @@ import tarfile
 import time
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISGID, S_ISUID
 
+from apppot.image import xattrs
 from apppot.image.compression import zstandard
-from apppot.image.progress import SILENT
-from apppot.making import ext4, output, tar
-from apppot.making.inside import TREE, run_tool, seen, tool
+from apppot.image.progress import BYTES, ITEMS, SILENT
+from apppot.making import ext4, output, squashfs, tar
 from apppot.vfs.copyup import copy_data
 
 FORMATS = ("directory", "tar", "tar.gz", "tar.xz", "tar.zst", "oci", "squashfs", "ext4")
@@ -36,14 +36,14 @@ def write(source, path, format, progress=SILENT, size=None, boot=False):
     """
     path = os.path.abspath(os.fsencode(path))
     with output.whole(path, format == "directory") as temporary:
-        progress.begin(f"writing {os.fsdecode(os.path.basename(path))}", None)
+        progress.begin(f"writing {os.fsdecode(os.path.basename(path))}", None, ITEMS if format == "squashfs" else BYTES)
         try:
             if format == "directory":
                 return _directory(source, temporary, progress)
             if format == "oci":
                 _oci(source, temporary, progress)
             elif format == "squashfs":
-                _squashfs(source, temporary)
+                return squashfs.write(source, temporary, progress)
             elif format == "ext4":
                 return ext4.write(source, temporary, progress, size, boot)
             else:
@@ -113,12 +113,7 @@ def _attributes(source, entry, path, root, bits):
     if root:
         os.chown(path, st.st_uid, st.st_gid, follow_symlinks=False)
     if entry.kind in (S_IFREG, S_IFDIR):
-        for name, value in source.xattrs(entry).items():
-            if root or name.startswith("user."):
-                try:
-                    os.setxattr(path, name, value, follow_symlinks=False)
-                except OSError:
-                    pass
+        xattrs.put_as(root, path, source.xattrs(entry))
     if entry.kind != S_IFLNK:
         os.chmod(path, st.st_mode & bits)
     os.utime(path, ns=(st.st_mtime_ns, st.st_mtime_ns), follow_symlinks=False)
@@ -236,13 +231,3 @@ def configuration(source, diff_id, created):
     return {"architecture": "amd64", "os": "linux", "created": created, "config": inner,
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
             "history": [{"created": created, "created_by": "apppot image"}]}
-
-
-# Squashfs
-
-def _squashfs(source, path):
-    program = tool("mksquashfs", "squashfs-tools")
-    words = [program, TREE, seen(path), b"-noappend", b"-no-progress", b"-quiet", b"-comp", b"gzip",
-             b"-Xcompression-level", b"6"]
-    variables = {} if source.newest is None else {b"SOURCE_DATE_EPOCH": b"%d" % source.newest}
-    run_tool(source, path, words, variables)

@@ -2,6 +2,7 @@
 devices and set-user-id bits, and needs no privilege. The root is the host's, the tree is mounted at TREE."""
 
 import os
+import select
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from apppot.machine import JOB, Machine
 
 TREE = b"/apppot-tree"
 MOST_SAID = 1 << 18         # bytes of what a machine says that are kept
+TICK = 0.3                  # seconds
 
 
 def tool(name, package):
@@ -22,10 +24,10 @@ def tool(name, package):
     return os.fsencode(found)
 
 
-def run_tool(source, path, words, variables=()):
-    """Run a tool that writes the file `path`, which it is told as `seen(path)`."""
+def run_tool(source, path, words, variables=(), tell=lambda data: None):
+    """Run a tool that writes the file `path`, which it is told as `seen(path)`. tell: as for `run_machine`."""
     status, said = run_machine(Machine(trees=[(TREE, source.overlay)], job_dir=os.path.dirname(path), root=True, command=words,
-                                        quiet=True, env=dict(variables), clean_env=True, discard=True))
+                                        quiet=True, env=dict(variables), clean_env=True, discard=True), tell)
     if status != 0:
         reason = said.strip().splitlines()[-1] if said.strip() else f"status {status}"
         raise AppPotError(f"{os.fsdecode(os.path.basename(words[0]))} failed: {reason}")
@@ -37,7 +39,10 @@ def seen(path):
 
 
 def run_machine(machine, tell=lambda data: None):
-    """Run a machine in a process of its own: (exit status, what it said). tell: gets what it says as it comes."""
+    """Run a machine in a process of its own: (exit status, what it said).
+
+    tell: gets what it says as it comes, and b"" from time to time when it says nothing.
+    """
     from apppot.machine import run
     ours, theirs = os.pipe()
     sys.stdout.flush()
@@ -64,7 +69,13 @@ def run_machine(machine, tell=lambda data: None):
     try:
         said = b""
         with open(ours, "rb", buffering=0) as file:
-            while data := file.read(1 << 16):
+            while True:
+                if not select.select([file], [], [], TICK)[0]:
+                    tell(b"")
+                    continue
+                data = file.read(1 << 16)
+                if not data:
+                    break
                 tell(data)
                 said = (said + data)[-MOST_SAID:]
     except BaseException:

@@ -8,7 +8,7 @@ import hashlib
 import os
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFSOCK, S_ISDIR
 
-from apppot.vfs.ondisk import CAPABILITY, KEPT_CAPABILITY
+from apppot.image import xattrs
 from apppot.vfs.ownership import KEEP
 
 WHITEOUT, OPAQUE = b".wh.", b".wh..wh..opq"
@@ -45,20 +45,8 @@ class Entry:
         self.mode, self.uid, self.gid, self.rdev, self.target, self.opaque = 0, KEEP, KEEP, 0, None, False
 
     def xattrs(self):
-        """{name (str): value} of the extended attributes that guests can set, sorted."""
-        try:
-            names = os.listxattr(self.host, follow_symlinks=False)
-        except OSError:
-            return {}
-        found = {}
-        for name in sorted(names):
-            if name.startswith("user.") or name == CAPABILITY:
-                try:
-                    value = os.getxattr(self.host, name, follow_symlinks=False)
-                except OSError:
-                    continue
-                found[CAPABILITY if name == KEPT_CAPABILITY else name] = value
-        return found
+        """{name (str): value} of the extended attributes, sorted."""
+        return xattrs.read(self.host, self.mode)
 
     def signature(self):
         """What tells that the entry changed since; compared with that of the recorded base."""

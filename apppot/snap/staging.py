@@ -10,14 +10,13 @@ import tarfile
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT
 
 from apppot.errors import AppPotError
-from apppot.image import tarstream
+from apppot.image import acl, tarstream, xattrs
 from apppot.image.cow import remove_tree
 from apppot.image.layer import Layer
 from apppot.image.names import escape
 from apppot.snap.archive import USER
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.namespace import Namespace
-from apppot.vfs.ondisk import CAPABILITY, KEPT_CAPABILITY
 from apppot.vfs.overlay import OPAQUE, OPAQUE_NAME, WHITEOUT, Overlay, mark
 from apppot.vfs.ownership import KEEP, Ownership, Record
 
@@ -348,7 +347,7 @@ class Staging:
             if physical != mode:
                 record.mode = mode
             os.chmod(path, physical)
-        self._xattrs(path, member, record)
+        self._xattrs(path, member, S_IFMT(st.st_mode) == S_IFDIR)
         self.ownership.set(st, record, self._canonical(path))
         when = mtime_ns(member)
         os.utime(path, ns=(when, when), follow_symlinks=False)
@@ -368,17 +367,13 @@ class Staging:
             raise _Refused(f"its owner {number} is no number of a user")
         return number
 
-    def _xattrs(self, path, member, record):
+    def _xattrs(self, path, member, directory):
         for name in _settable(path):
             os.removexattr(path, name, follow_symlinks=False)
-        for name, value in tarstream.xattrs(member).items():
-            target = KEPT_CAPABILITY if name == CAPABILITY else name
-            if not target.startswith("user."):
-                continue
-            try:
-                os.setxattr(path, target, value, follow_symlinks=False)
-            except OSError as error:
-                self.notes.append(f"/{os.fsdecode(self._canonical(path))}: attribute {name}: {error.strerror}")
+        for name, error in xattrs.put(path, tarstream.xattrs(member)).items():
+            self.notes.append(f"/{os.fsdecode(self._canonical(path))}: attribute {name}: {error.strerror or error}")
+        if directory:
+            xattrs.hand_down(path)
 
     # -- the end
 
@@ -454,7 +449,8 @@ def _device(member):
 
 def _settable(path):
     try:
-        return [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith("user.")]
+        return [name for name in os.listxattr(path, follow_symlinks=False)
+                if name.startswith("user.") or name in acl.NAMES]
     except OSError:
         return []
 

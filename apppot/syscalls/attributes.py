@@ -8,6 +8,7 @@ import os
 import struct
 from errno import E2BIG, EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, ERANGE, EROFS
 
+from apppot.image.xattrs import PRIVATE
 from apppot.syscalls.answer import NATIVE, Run
 from apppot.syscalls.decode import Fd, Int, Long, MaybePath, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import (
@@ -20,6 +21,7 @@ _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 _NSEC = 1_000_000_000
 _KEEP = 0xFFFFFFFF
 _XATTR_NAME_MAX, _XATTR_SIZE_MAX, _XATTR_LIST_MAX = 255, 65536, 65536
+_PRIVATE = os.fsencode(PRIVATE)
 
 
 # -- the workers: a change of a file by name or by descriptor
@@ -243,17 +245,15 @@ def removexattrat(task, dirfd: Fd, path: Path, at_flags: UInt, name: Ptr):
 
 
 def getxattr(task, path: Path, name: Ptr, value: Ptr, size: U64):
-    node = existing_at(task, AT_FDCWD, path)
-    return _host_knows(task, node) or _get(task, node, name, value, size)
+    return _get_of_path(task, existing_at(task, AT_FDCWD, path), name, value, size)
 
 
 def lgetxattr(task, path: Path, name: Ptr, value: Ptr, size: U64):
-    node = existing_at(task, AT_FDCWD, path, False)
-    return _host_knows(task, node) or _get(task, node, name, value, size)
+    return _get_of_path(task, existing_at(task, AT_FDCWD, path, False), name, value, size)
 
 
 def fgetxattr(task, fd: Fd, name: Ptr, value: Ptr, size: U64):
-    node = _virtual_node(task, fd)
+    node = _open_node(task, fd)
     return NATIVE if node is None else _get(task, node, name, value, size)
 
 
@@ -266,17 +266,15 @@ def getxattrat(task, dirfd: Fd, path: Path, at_flags: UInt, name: Ptr, args: Ptr
 
 
 def listxattr(task, path: Path, names: Ptr, size: U64):
-    node = existing_at(task, AT_FDCWD, path)
-    return _host_knows(task, node) or _list(task, node, names, size)
+    return _list(task, existing_at(task, AT_FDCWD, path), names, size)
 
 
 def llistxattr(task, path: Path, names: Ptr, size: U64):
-    node = existing_at(task, AT_FDCWD, path, False)
-    return _host_knows(task, node) or _list(task, node, names, size)
+    return _list(task, existing_at(task, AT_FDCWD, path, False), names, size)
 
 
 def flistxattr(task, fd: Fd, names: Ptr, size: U64):
-    node = _virtual_node(task, fd)
+    node = _open_node(task, fd)
     return NATIVE if node is None else _list(task, node, names, size)
 
 
@@ -285,16 +283,18 @@ def listxattrat(task, dirfd: Fd, path: Path, at_flags: UInt, names: Ptr, size: U
     return NATIVE if node is None else _list(task, node, names, size)
 
 
-def _host_knows(task, node):
-    """The task may ask the host, or None: attributes are recorded, or the file isn't simply one of the host."""
-    if not task.caller.virtual and task.ns.plain_stat(task.caller, node):
+def _get_of_path(task, node, address, value, size):
+    """The task may ask the host itself for what is the host's, if the file is simply one of the host."""
+    name = _xattr_name(task, address)
+    if name.startswith(b"user.") and not name.startswith(_PRIVATE) and not task.caller.virtual \
+            and task.ns.plain_stat(task.caller, node):
         return Run({0: node.host})
-    return None
+    return _give(task, task.ns.getxattr(task.caller, node, name), value, size)
 
 
-def _virtual_node(task, fd):
-    """The node of an open file if the answer is to come from the namespace, else None."""
-    node = node_of_descriptor(task, fd) if task.caller.virtual else None
+def _open_node(task, fd):
+    """The node of an open file, or None: it has no name any more, or never had one, and the host answers."""
+    node = node_of_descriptor(task, fd)
     return node if node is not None and node.kind else None
 
 

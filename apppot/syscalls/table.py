@@ -65,6 +65,7 @@ def denied(number, name, error, reason):
 
 FILE = "names a file"
 META = "changes a file's metadata, which Landlock does not mediate"
+KEPT = "attributes are kept that the host doesn't know"
 DIRECTORY = "the working directory is a guest path"
 LISTING = "lists names"
 ADDRESS = "an AF_UNIX address names a file"
@@ -328,10 +329,10 @@ ROWS = (
     traced(190, "fsetxattr", META),
     traced(191, "getxattr", FILE, STUB),
     traced(192, "lgetxattr", FILE, STUB),
-    native(193, "fgetxattr", "attributes that only virtual root may set", IDENTITY | STUB),
+    traced(193, "fgetxattr", KEPT, STUB),
     traced(194, "listxattr", FILE, STUB),
     traced(195, "llistxattr", FILE, STUB),
-    native(196, "flistxattr", "attributes that only virtual root may set", IDENTITY | STUB),
+    traced(196, "flistxattr", KEPT, STUB),
     traced(197, "removexattr", FILE),
     traced(198, "lremovexattr", FILE),
     traced(199, "fremovexattr", META),

@@ -9,6 +9,8 @@ import fcntl
 import os
 from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
 
+from apppot.image import xattrs
+
 FICLONE = 0x40049409
 CHUNK = 1 << 26
 
@@ -45,7 +47,7 @@ def make(source, st, work, mode, data=True, prepared=None):
             os.mknod(path, kind | 0o600)
         else:
             os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        attributes(source, path)
+        attributes(source, path, kind == S_IFDIR)
         if kind != S_IFLNK:
             os.chmod(path, mode)
         os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns), follow_symlinks=False)
@@ -120,15 +122,10 @@ def _copy_range(origin, target, start, end):
         start += done
 
 
-def attributes(source, path):
-    """Copy the extended attributes that an unprivileged user can set, as far as the upper's file system has them."""
-    try:
-        names = os.listxattr(source, follow_symlinks=False)
-    except OSError:
-        return
-    for name in names:
-        if name.startswith("user."):
-            try:
-                os.setxattr(path, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
-            except OSError:
-                pass
+def attributes(source, path, directory):
+    """Copy the extended attributes, as far as the upper's file system has them."""
+    found = xattrs.read(source)
+    if found:
+        xattrs.put(path, found)
+        if directory:
+            xattrs.hand_down(path)

@@ -1,18 +1,15 @@
 """File systems whose files are files of the host: attributes and permissions, shared by overlay and hostfs."""
 
-from errno import EACCES, EINVAL, EISDIR, ENODATA, ENXIO, EOPNOTSUPP, EPERM
+from errno import EACCES, EINVAL, EISDIR, ENXIO, EOPNOTSUPP, EPERM
 import os
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_ISDIR, S_ISGID, S_ISUID, \
     S_ISVTX
 
 from apppot.vfs import abi
+from apppot.vfs.attributes import ExtendedAttributes
 from apppot.vfs.filesystem import Filesystem
 from apppot.vfs.node import fail
-from apppot.vfs.ownership import KEEP, Record, permitted
-
-#: Where `security.capability` is kept when the host refuses it; guests don't see this name.
-CAPABILITY = "security.capability"
-KEPT_CAPABILITY = "user.apppot.capability"
+from apppot.vfs.ownership import KEEP, Record
 
 #: Devices that a guest may use: a node with one of these numbers opens the host's.
 DEVICES = {os.makedev(1, 3): b"/dev/null", os.makedev(1, 5): b"/dev/zero", os.makedev(1, 7): b"/dev/full",
@@ -22,7 +19,7 @@ DEVICES = {os.makedev(1, 3): b"/dev/null", os.makedev(1, 5): b"/dev/zero", os.ma
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
-class OnDisk(Filesystem):
+class OnDisk(ExtendedAttributes, Filesystem):
     """Calls on one existing file. Subclasses say where it is (`physical`) and make it writable (`pin`)."""
 
     readonly = False
@@ -55,18 +52,19 @@ class OnDisk(Filesystem):
             return
         host = self.physical(directory.node)
         st = os.lstat(host)
-        if not permitted(caller, self.ownership.attributes(caller, st), os.X_OK):
+        if not self.permits(caller, host, st, os.X_OK):
             if not self.natural(caller, st):
                 fail(EACCES)
-            abi.faccess(host, os.X_OK)   # perhaps an access control list says more
+            abi.faccess(host, os.X_OK)
 
     def may_change(self, caller, directory, node=None):
         """Raise unless the caller may make names in `directory`, and remove `node` from it."""
         if caller.virtual and not caller.uid:
             return
-        place = os.lstat(self.physical(directory.node))
+        host = self.physical(directory.node)
+        place = os.lstat(host)
         seen = self.ownership.attributes(caller, place)
-        if not permitted(caller, seen, os.W_OK | os.X_OK):
+        if not self.permits(caller, host, place, os.W_OK | os.X_OK):
             if not self.natural(caller, place) or not self.changes_natively(directory):
                 fail(EACCES)
         if node is not None and seen.st_mode & S_ISVTX and caller.uid and caller.uid != seen.st_uid:
@@ -86,7 +84,7 @@ class OnDisk(Filesystem):
                 return
             if amode & ~os.W_OK:
                 abi.faccess(host, amode & ~os.W_OK)
-        if amode and not permitted(caller, self.ownership.attributes(caller, st), amode):
+        if amode and not self.permits(caller, host, st, amode):
             fail(EACCES)
 
     def writable(self, node):
@@ -110,7 +108,7 @@ class OnDisk(Filesystem):
         if st is None and (caller.virtual or self.ownership.records or writing):
             st = os.lstat(self.physical(node))
         if st is not None and not self.natural(caller, st):
-            if not permitted(caller, self.ownership.attributes(caller, st), mask):
+            if not self.permits(caller, self.physical(node), st, mask):
                 fail(EACCES)
             if node.kind in (S_IFCHR, S_IFBLK) and S_IFMT(st.st_mode) == S_IFREG:
                 return self.device(st)
@@ -120,7 +118,7 @@ class OnDisk(Filesystem):
             return self.device(st)
         if not writing or node.kind != S_IFREG or self.writable(node):
             return node.host
-        if not permitted(caller, self.ownership.attributes(caller, st), mask):
+        if not self.permits(caller, self.physical(node), st, mask):
             fail(EACCES)
         path, fd = self.pin(caller, node, not flags & os.O_TRUNC)
         if fd >= 0:
@@ -235,7 +233,7 @@ class OnDisk(Filesystem):
         if caller.uid and seen.st_uid != caller.uid:
             if not atime_ns == mtime_ns == abi.UTIME_NOW:
                 fail(EPERM)
-            if not permitted(caller, seen, os.W_OK):
+            if not self.permits(caller, self.physical(node), st, os.W_OK):
                 fail(EACCES)
         path, fd = self.pin(caller, node)
         try:
@@ -251,7 +249,7 @@ class OnDisk(Filesystem):
             fail(EINVAL)
         st = os.lstat(self.physical(node))
         if not self.natural(caller, st) or not self.writable(node):
-            if not permitted(caller, self.ownership.attributes(caller, st), os.W_OK):
+            if not self.permits(caller, self.physical(node), st, os.W_OK):
                 fail(EACCES)
             if caller.virtual and self.owner_bits:
                 self.unlock(node, st)
@@ -261,69 +259,6 @@ class OnDisk(Filesystem):
         finally:
             if fd >= 0:
                 os.close(fd)
-
-    # Extended attributes
-
-    def getxattr(self, caller, node, name):
-        host = self.physical(node)
-        self._may_xattr(caller, node, name, os.R_OK)
-        try:
-            return os.getxattr(host, name, follow_symlinks=False)
-        except OSError as error:
-            if os.fsdecode(name) == CAPABILITY and error.errno in (ENODATA, EOPNOTSUPP):
-                try:
-                    return os.getxattr(host, KEPT_CAPABILITY, follow_symlinks=False)
-                except OSError:
-                    pass
-            raise
-
-    def listxattr(self, caller, node):
-        names = os.listxattr(self.physical(node), follow_symlinks=False)
-        if KEPT_CAPABILITY in names:
-            names.remove(KEPT_CAPABILITY)
-            if CAPABILITY not in names:
-                names.append(CAPABILITY)
-        return [os.fsencode(name) for name in names]
-
-    def setxattr(self, caller, node, name, value, flags):
-        self._may_xattr(caller, node, name, os.W_OK)
-        path, fd = self.pin(caller, node)
-        try:
-            try:
-                os.setxattr(path, name, value, flags, follow_symlinks=False)
-            except PermissionError:
-                if not caller.virtual or caller.uid or os.fsdecode(name) != CAPABILITY:
-                    raise
-                os.setxattr(path, KEPT_CAPABILITY, value, flags, follow_symlinks=False)
-        finally:
-            if fd >= 0:
-                os.close(fd)
-
-    def removexattr(self, caller, node, name):
-        self._may_xattr(caller, node, name, os.W_OK)
-        path, fd = self.pin(caller, node)
-        try:
-            try:
-                os.removexattr(path, name, follow_symlinks=False)
-            except OSError:
-                if not caller.virtual or caller.uid or os.fsdecode(name) != CAPABILITY:
-                    raise
-                os.removexattr(path, KEPT_CAPABILITY, follow_symlinks=False)
-        finally:
-            if fd >= 0:
-                os.close(fd)
-
-    def _may_xattr(self, caller, node, name, mask):
-        if os.fsdecode(name) == KEPT_CAPABILITY:
-            fail(ENODATA if mask == os.R_OK else EPERM)
-        if not name.startswith("user." if isinstance(name, str) else b"user."):
-            if mask == os.W_OK and caller.uid:
-                self._owned(caller, node)
-            return
-        st = os.lstat(self.physical(node))
-        if not self.natural(caller, st) or not self.writable(node):
-            if not permitted(caller, self.ownership.attributes(caller, st), mask):
-                fail(EACCES)
 
     # Making names: shared by the file systems that make them in one host directory
 

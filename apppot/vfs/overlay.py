@@ -21,7 +21,7 @@ from apppot.vfs.caller import KERNEL
 from apppot.vfs.listing import DT_REG, scan
 from apppot.vfs.node import Attributes, Directory, Node, fail
 from apppot.vfs.ondisk import OnDisk
-from apppot.vfs.ownership import KEEP, Ownership, Record, permitted
+from apppot.vfs.ownership import KEEP, Ownership, Record
 
 WHITEOUT = b".wh."
 OPAQUE = b".wh..wh..opq"
@@ -39,6 +39,7 @@ class Overlay(OnDisk):
     source = b"apppot"
     cached = True
     owner_bits = True
+    keeps_attributes = True
 
     def __init__(self, lowers, upper=None, work=None, ownership=None):
         layers = layers_of(lowers)
@@ -591,8 +592,8 @@ class Overlay(OnDisk):
 
     def _may_move(self, caller, node):
         """A directory that gets another parent is written to."""
-        st = lstat(self.physical(node))
-        if not permitted(caller, self.ownership.attributes(caller, st), os.W_OK):
+        host = self.physical(node)
+        if not self.permits(caller, host, lstat(host), os.W_OK):
             fail(EACCES)
 
     def _detach(self, caller, node):

@@ -9,7 +9,9 @@ import tarfile
 import pytest
 
 from apppot.errors import AppPotError
+from apppot.image import acl
 from apppot.image.cow import Cow
+from apppot.image.progress import Progress
 from apppot.making import formats, output
 from apppot.making.source import Source
 from tests.image import oci, tars
@@ -72,6 +74,60 @@ def test_no_time_is_newer_than_the_epoch(write, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
     with pytest.raises(AppPotError, match="SOURCE_DATE_EPOCH"):
         write("tar", tmp_path / "b.tar")
+
+
+ACL = acl.pack([(acl.USER_OBJ, 6, 0), (acl.USER, 4, 1234), (acl.GROUP_OBJ, 4, 0), (acl.GROUP, 6, 42), (acl.MASK, 4, 0),
+                (acl.OTHER, 4, 0)])
+ATTRIBUTES = {"etc": {acl.DEFAULT: ACL, "user.empty": b""},
+              "bin/su": {acl.ACCESS: ACL, "trusted.a": b"\0\xff\n", "security.capability": b"\1\0\0\2\0\x20\0\0" + bytes(12)}}
+
+
+def attributes(path):
+    with Source.open(os.fsencode(path)) as source:
+        found = {os.fsdecode(entry.path): source.xattrs(entry) for entry in source.entries()}
+    return {name: values for name, values in found.items() if values}
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_attributes_go_through_every_format(format, write, tmp_path, cache):
+    image = tmp_path / "attributes.tar"
+    image.write_bytes(tar(member("etc", "dir", xattrs=ATTRIBUTES["etc"]),
+                          member("bin/su", data=b"su", mode=0o644, xattrs=ATTRIBUTES["bin/su"])))
+    if not attributes(image):
+        pytest.skip("the file system of the tests has no extended attributes")
+    assert attributes(image) == ATTRIBUTES
+    lines = write(format, tmp_path / NAMES[format], image)
+    wanted = ATTRIBUTES
+    if format == "squashfs":
+        assert lines == ["2 access control lists were left out: squashfs has none"]
+        wanted = {name: {key: value for key, value in values.items() if key not in acl.NAMES}
+                  for name, values in ATTRIBUTES.items()}
+    else:
+        assert lines == []
+    assert attributes(tmp_path / NAMES[format]) == wanted
+
+
+class Counted(Progress):
+    def __init__(self):
+        self.done, self.totals = 0, []
+
+    def expect(self, total):
+        self.totals.append(total)
+
+    def advance(self, amount):
+        assert amount > 0
+        self.done += amount
+
+
+@pytest.mark.parametrize("format", TOOLS)
+def test_what_tools_write_is_counted(format, write, tmp_path):
+    progress = Counted()
+    image = tmp_path / "large.tar"
+    image.write_bytes(tar(*((f"file{number}", os.urandom(1 << 20)) for number in range(30))))
+    write(format, tmp_path / NAMES[format], image, progress=progress)
+    assert progress.totals and 0 <= progress.done <= progress.totals[-1]
+    if format == "squashfs":
+        assert progress.done == progress.totals[-1]
 
 
 def test_a_directory(write, tmp_path):

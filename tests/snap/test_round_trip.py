@@ -3,7 +3,9 @@
 import os
 import stat
 
+from apppot.image import acl
 
+LIST = acl.pack([(acl.USER_OBJ, 6, 0), (acl.USER, 4, 1234), (acl.GROUP_OBJ, 4, 0), (acl.MASK, 4, 0), (acl.OTHER, 0, 0)])
 
 def modify(world):
     """All kinds of changes."""
@@ -47,6 +49,9 @@ def modify(world):
     try:
         world.call("setxattr", "/etc/new", "user.colour", b"\0\xff=\n")
         world.call("setxattr", "/etc/dir", "user.x", b"dir")
+        world.root_do("setxattr", "/etc/new", "trusted.x", b"\0kept")
+        world.root_do("setxattr", "/etc/motd", acl.ACCESS, LIST)
+        world.root_do("setxattr", "/etc/dir", acl.DEFAULT, LIST)
     except OSError:
         pass
 

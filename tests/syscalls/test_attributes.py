@@ -213,10 +213,19 @@ def test_the_host_is_asked_where_nothing_is_recorded(task):
     link, name = task.path(b"link"), task.path(b"user.a")
     assert call(task, attributes.getxattr, link, name, 0, 0) == Run({0: host(task, b"/file")})
     assert call(task, attributes.lgetxattr, link, name, 0, 0) == Run({0: host(task, b"/link")})
-    assert call(task, attributes.listxattr, link, 0, 0) == Run({0: host(task, b"/file")})
-    assert call(task, attributes.llistxattr, link, 0, 0) == Run({0: host(task, b"/link")})
-    assert call(task, attributes.fgetxattr, 3, name, 0, 0) is NATIVE
-    assert call(task, attributes.flistxattr, 3, 0, 0) is NATIVE
+    task.descriptors[4] = b"pipe:[1]"
+    assert call(task, attributes.fgetxattr, 4, name, 0, 0) is NATIVE
+    assert call(task, attributes.flistxattr, 4, 0, 0) is NATIVE
+
+
+def test_attributes_that_may_be_kept_are_not_asked_of_the_host(task):
+    kept = b"system.posix_acl_access"
+    task.ns.xattrs = {kept: b"list"}
+    assert call(task, attributes.getxattr, task.path(b"link"), task.path(kept), 0, 0) == 4
+    assert call(task, attributes.fgetxattr, 3, task.path(kept), 0, 0) == 4
+    for listing in (attributes.listxattr, attributes.llistxattr):
+        assert call(task, listing, task.path(b"file"), 0, 0) == 24
+    assert call(task, attributes.flistxattr, 3, 0, 0) == 24
 
 
 def test_recorded_extended_attributes(tree):
