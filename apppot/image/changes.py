@@ -4,7 +4,6 @@ Who uses a layer holds its layer.json locked, shared; the time of that file is t
 wants it alone, and renames it to new-RANDOM, like one that is being unpacked: what is left of it goes with the next.
 """
 
-import fcntl
 import json
 import os
 
@@ -13,8 +12,9 @@ from apppot.image.cow import remove_tree
 from apppot.image.owners import use
 from apppot.image.place import cache_directory
 from apppot.image.store import disk_usage
+from apppot.image.workplace import hold, is_workplace, remove_dead
 
-NEW = b"new-"           # how names begin of what is being unpacked or removed; the directory is locked meanwhile
+NEW = b"new-"           # how names begin of what is being unpacked or removed: a `Workplace`
 
 
 class CachedChanges:
@@ -45,7 +45,7 @@ def layers(cache=None):
         names = sorted(os.listdir(top))
     except OSError:
         return []
-    return [CachedChanges(top + b"/" + name) for name in names if not name.startswith(NEW)]
+    return [CachedChanges(top + b"/" + name) for name in names if not is_workplace(name, NEW)]
 
 
 def remove(cached):
@@ -53,15 +53,9 @@ def remove(cached):
     top = os.path.dirname(cached.place)
     locks = []
     try:
-        locks.append(os.open(cached.place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
         if os.path.lexists(cached.place + b"/layer.json"):
             locks.append(use(cached.place, alone=True))
-        try:
-            fcntl.flock(locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB)        # so that nobody takes it for a dead one's
-        except BlockingIOError:
-            raise
-        except OSError:                    # a file system without locks
-            pass
+        locks.append(hold(cached.place))                # so that nobody takes it for a dead process's
         gone = top + b"/" + NEW + os.urandom(8).hex().encode()
         os.rename(cached.place, gone)
         remove_tree(gone)
@@ -73,26 +67,7 @@ def remove(cached):
         for lock in locks:
             if lock >= 0:
                 os.close(lock)
-    remove_stale(top)
-
-
-def remove_stale(top):
-    """Remove what killed processes were unpacking or removing."""
-    for name in os.listdir(top):
-        if not name.startswith(NEW):
-            continue
-        path = top + b"/" + name
-        try:
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(path)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)
+    remove_dead(top, NEW)
 
 
 def _time(place):

@@ -22,11 +22,10 @@ from apppot.errors import AppPotError
 from apppot.image.cow import remove_tree
 from apppot.image.owners import UnpackedLayer, make_table, use
 from apppot.image.place import cache_directory
+from apppot.image.workplace import STUCK, Workplace, remove_dead
 
 FORMAT = "apppot-layer"
 VERSION = 1
-NEW = b".new-"      # begins the names of staging directories that are not locked yet
-STUCK = 60          # seconds without progress after which a waiter stops waiting
 
 
 class Store:
@@ -62,7 +61,7 @@ class Store:
         with self.full_disk(what):
             for directory in (self.layers, self.images, self.staging):
                 os.makedirs(directory, 0o700, exist_ok=True)
-            self._remove_stale()
+            remove_dead(self.staging)
         claim = None
         if digest is not None:
             claim = Claim(self.staging + b"/" + digest.replace(":", "-").encode() + b".lock")
@@ -104,27 +103,6 @@ class Store:
         except OSError as error:
             if error.errno not in (EEXIST, ENOTEMPTY):     # another process was faster
                 raise
-
-    def _remove_stale(self):
-        """Remove what killed processes were unpacking."""
-        with os.scandir(self.staging) as entries:
-            found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        for path in found:
-            if os.path.basename(path).startswith(NEW) and _age(path) <= STUCK:
-                continue                           # not locked yet
-            try:
-                lock = os.open(path + b"/lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            except OSError:
-                if _age(path) > STUCK:
-                    _quietly_remove(path)
-                continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _quietly_remove(path)
-            except OSError:
-                pass
-            finally:
-                os.close(lock)
 
     # What is known of images
 
@@ -188,20 +166,9 @@ class Staged:
     """A private place in the cache. path: the directory that becomes a layer."""
 
     def __init__(self, parent, claim=None):
-        name = os.urandom(12).hex().encode()
-        self._top = parent + b"/" + name
+        self._place = Workplace(parent, os.urandom(12).hex().encode())
         self._claim = claim
-        # Made and locked under another name, then renamed: who finds it unlocked under the final one finds a dead
-        # process's.
-        new = parent + b"/" + NEW + name
-        os.mkdir(new, 0o700)
-        self._lock = os.open(new + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass                    # a file system without locks: what is left over is removed by its age
-        os.rename(new, self._top)
-        self.path = self._top + b"/layer"
+        self.path = self._place.path + b"/layer"
         os.mkdir(self.path, 0o700)
         os.mkdir(self.path + b"/tree", 0o755)
 
@@ -211,8 +178,10 @@ class Staged:
             self._claim.beat()
 
     def close(self):
-        _quietly_remove(self._top)
-        os.close(self._lock)
+        try:
+            self._place.close()
+        except OSError:
+            pass                # the next one removes it
         if self._claim is not None:
             self._claim.close()
 
@@ -291,13 +260,6 @@ def _age(path):
         return time.time() - os.stat(path).st_mtime
     except OSError:
         return 0
-
-
-def _quietly_remove(path):
-    try:
-        remove_tree(path)
-    except OSError:
-        pass
 
 
 def _load(path):

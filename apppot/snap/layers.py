@@ -6,7 +6,6 @@ A layer is renamed into place when it is whole, so any number of starts may unpa
 may be killed. What killed ones left is removed by the next. While it is used it is held (see `image.changes`).
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,12 +13,12 @@ import time
 from errno import EEXIST, ENOTEMPTY
 
 from apppot.errors import AppPotError
-from apppot.image.changes import NEW, directory, remove_stale
-from apppot.image.cow import remove_tree
+from apppot.image.changes import NEW, directory
 from apppot.image.layer import Layer
 from apppot.image.names import unescape
 from apppot.image.owners import use
 from apppot.image.progress import SILENT
+from apppot.image.workplace import Workplace, remove_dead
 from apppot.snap import snapshots
 from apppot.snap.base import chain, of_image
 from apppot.vfs.ownership import Record
@@ -127,11 +126,12 @@ def _cached(cache, key):
 def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say, progress):
     try:
         os.makedirs(cache, 0o700, exist_ok=True)
-        remove_stale(cache)
-        work, lock = _workplace(cache)
+        remove_dead(cache, NEW)
+        place = Workplace(cache, NEW + os.urandom(8).hex().encode())
     except OSError as error:
         raise AppPotError(f"the cache {os.fsdecode(cache)}: {error.strerror}; set APPPOT_CACHE to a directory that you "
                           "can write") from None
+    work = place.path
     try:
         merge = snapshots.unpack(path, lowers, work, uid, gid, check=lambda name: None if name in known else base,
                                  force=force, progress=progress)
@@ -145,8 +145,7 @@ def _unpack(cache, key, path, lowers, uid, gid, base, known, force, say, progres
             raise AppPotError(f"the cache {os.fsdecode(cache)} was changed meanwhile; start again")
         return layer
     finally:
-        remove_tree(work)
-        os.close(lock)
+        place.close()
 
 
 def _put(work, cache, key):
@@ -168,18 +167,3 @@ def _put(work, cache, key):
     finally:
         if held >= 0:
             os.close(held)
-
-
-def _workplace(cache):
-    """A new directory in the cache, and a descriptor that holds its lock."""
-    while True:
-        work = cache + b"/" + NEW + os.urandom(8).hex().encode()
-        os.mkdir(work, 0o700)
-        try:
-            lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.path.lexists(work):           # nobody took it for a dead one's before it was locked
-            return work, lock
-        os.close(lock)

@@ -61,6 +61,7 @@ def test_leftovers_of_a_removal_go_with_the_next(machine, archive):
     close(other)
     top = changes.directory(place(other))
     os.makedirs(top + b"/new-1/tree/x")
+    os.close(os.open(top + b"/new-1/lock", os.O_CREAT))
     changes.remove(changes.layers(place(other))[0])
     assert os.listdir(top) == []
 
