@@ -56,6 +56,7 @@ class Machine:
         "timeout",      #   seconds; None is no limit
         "name",         # None: the supervisor makes one
         "binds",        # list of Bind, in the order they were given
+        "descriptors",  # open descriptors above 2 that the guest gets, by their numbers
         "root",         # True: start as virtual root
         "user",         # name of another guest user to start as, or None
         "env",          # dict of variables set on the command line, bytes to bytes
@@ -64,6 +65,7 @@ class Machine:
         "hostname",     # what the guest sees; None is the host's own
         "network",      # one of NETWORKS
         "isolation",    # one of ISOLATIONS
+        "require_isolation",  # True: rather not at all than with less than `isolation` promises
         "trace",        # None, b"-" for standard error, or the host file the log is written to
         "stats",        # True: a summary of intercepted calls at the end
         "verbose",      # 0, 1, 2...
@@ -88,6 +90,7 @@ class Machine:
         self.timeout = None
         self.name = None
         self.binds = []
+        self.descriptors = []
         self.root = False
         self.user = None
         self.env = {}
@@ -96,6 +99,7 @@ class Machine:
         self.hostname = None
         self.network = "host"
         self.isolation = "standard"
+        self.require_isolation = False
         self.trace = None
         self.stats = False
         self.verbose = 0

@@ -36,6 +36,8 @@ INSIDE = [
     Option("--user", metavar="NAME", convert=values.name, help="Start as the guest's user NAME."),
     Option("--env", metavar="K=V", convert=values.assignment, repeat=True,
            help="Set a variable in the guest; K alone passes the caller's value on. Repeatable."),
+    Option("--fd", metavar="N", convert=values.descriptor, repeat=True,
+           help="Pass the open descriptor N on; all others above 2 are closed. $PMI_FD is passed on by itself. Repeatable."),
     Option("--clean-env", help="Pass nothing else of the caller's environment on."),
     Option("--workdir", metavar="DIR", convert=values.absolute,
            help="Guest directory to start in. Default: /home/user/job, where the current directory is seen."),
@@ -53,9 +55,11 @@ LIMITS = [
     Option("--network", metavar="host|none", convert=values.one_of(*NETWORKS),
            help="The host's network (default) or none."),
     Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
-           help="standard (default): the kernel's Landlock confines the guest where there is one, and then repeated path "
-                "calls are answered without a stop. strict: the supervisor sees every path call. none: names are "
-                "translated, nothing else confines the guest."),
+           help="standard (default): the kernel's Landlock confines the guest, and repeated path calls are answered "
+                "without a stop; where there is no Landlock it is as strict. strict: the supervisor sees and makes safe "
+                "every path call. none: names are translated, nothing else confines the guest's files."),
+    Option("--require-isolation",
+           help="Don't start (status 125) where this host can't enforce all of the isolation that was asked for."),
 ]
 REPORTS = [
     Option("--trace", metavar="[FILE]", convert=values.path,
@@ -108,12 +112,32 @@ def archives(given, cwd):
     return [found] * alone + paths, alone
 
 
+def descriptors(given, environ):
+    """The descriptors to pass on: those given, and the one by which an MPI launcher talks to its processes."""
+    for fd in given:
+        if not is_open(fd):
+            raise UsageError(f"--fd {fd}: not open")
+    launcher = environ.get(b"PMI_FD", b"")
+    found = [int(launcher)] if launcher.isdigit() and len(launcher) < 8 and int(launcher) > 2 and is_open(int(launcher)) else []
+    return sorted(set(given + found))
+
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def machine_from(chosen, command, environ, cwd):
     """The Machine that the parsed options describe. environ and cwd are bytes."""
     if chosen["quiet"] and chosen["verbose"]:
         raise UsageError("--quiet and --verbose exclude each other")
     if chosen["root"] and chosen["user"] not in (None, "root"):
         raise UsageError(f"--root and --user {chosen['user']} exclude each other")
+    if chosen["require_isolation"] and chosen["isolation"] == "none":
+        raise UsageError("--require-isolation and --isolation none exclude each other")
     changes, _ = archives(chosen["changes"], cwd)
 
     image, cow = imagefile.choose(chosen["image"], environ, cwd)
@@ -136,9 +160,11 @@ def machine_from(chosen, command, environ, cwd):
         name=chosen["id"], binds=[existing_bind(*bind) for bind in chosen["bind"]],
         root=chosen["root"] or chosen["user"] == "root",
         user=None if chosen["user"] == "root" else chosen["user"],
+        descriptors=descriptors(chosen["fd"], environ),
         env=environment(chosen["env"], environ), clean_env=chosen["clean_env"],
         workdir=chosen["workdir"], hostname=chosen["hostname"],
         network=chosen["network"] or "host", isolation=chosen["isolation"] or "standard",
+        require_isolation=chosen["require_isolation"],
         trace=trace_file(chosen["trace"], cwd), stats=chosen["stats"],
         verbose=chosen["verbose"], quiet=chosen["quiet"],
         job_dir=cwd, command=[os.fsencode(word) for word in command] or None,

@@ -75,6 +75,12 @@ def count(text):
     return int(text)
 
 
+def descriptor(text):
+    if not _whole(text) or not 3 <= int(text) < 1 << 20:
+        raise ValueError(f"{text!r} is not a descriptor from 3 up (0, 1 and 2 are always passed on)")
+    return int(text)
+
+
 def name(text):
     allowed = text.replace("-", "").replace("_", "").replace(".", "")
     if not (text.isascii() and allowed.isalnum() and text[0].isalnum() and len(text) <= 64):

@@ -17,6 +17,7 @@ class Answers:
     def __init__(self, running, tracer, tracing):
         self.running, self.window = running, running.window
         self.tracer, self.regs, self.tracing = tracer, tracer.regs, tracing
+        self.of_stub = running.wall.of_stub
 
     def give(self, task, number, answer):
         """Let the task go on from the seccomp stop of system call `number` with the handler's answer."""
@@ -37,8 +38,10 @@ class Answers:
                 return self.give(task, number, -self._no_room())
             if answer.__class__ is RunHere:
                 self._run_here(task, answer, placed)
-            else:
+            elif (number if answer.number is None else answer.number) in self.of_stub:
                 self._run(task, number if answer.number is None else answer.number, placed)
+            else:
+                self._run_here(task, RunHere(answer.args, None, answer.number), placed)
 
     def _run(self, task, number, placed):
         """Send the task through the stub's gadget."""

@@ -9,7 +9,7 @@ from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
 from apppot.image.cow import Cow
 from apppot.image.opening import open_image
 from apppot.image.progress import SILENT
-from apppot.kernel import changes, environment, hooks, identity, limits, wall
+from apppot.kernel import changes, environment, hooks, hostroot, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.fastpath import FastPath
 from apppot.kernel.rundir import RunDirectory, temporary
@@ -33,6 +33,7 @@ from apppot.vfs.procfs import ProcFS
 
 def run(machine):
     """Run the machine to its end; the exit status of the guest's command."""
+    outer = wall.build(machine)
     with ExitStack() as stack:
         image = stack.enter_context(open_image(machine.image, machine.progress or SILENT, machine.below))
         attendant = Attendant()         # only now: it blocks signals, and unpacking may take long
@@ -52,9 +53,12 @@ def run(machine):
             stack.callback(layer.close)
         root = Overlay(layers + machine.lowers[:-1] + image.layers, cow.upper, cow.work, ownership)
         root.own = identity.own_ids(image.layers)
+        if machine.image == b"/":
+            root.left_out = hostroot.left_out()
+            root.in_part = hostroot.parents(root.left_out)
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
         window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
-        running = RunningMachine(machine, run_dir.path, ns, window, ownership)
+        running = RunningMachine(machine, run_dir.path, ns, window, ownership, outer)
         running.tell_snapshots(cow, image, layers)
         return _run(machine, running, attendant, image.config or environment.recorded(ns))
 
@@ -82,14 +86,15 @@ def _run(machine, running, attendant, config):
 
 def _mount(machine, running):
     ns, run_dir = running.ns, running.run_dir
+    if machine.image == b"/":
+        _raise_parts(ns)
     ns.make_mountpoint(b"/dev")
     devfs.Dev(run_dir).mount(ns)
     running.procfs = ProcFS(running, run_dir, hidden=(running.stub, running.window.path))
     _mount_at(ns, b"/proc", running.procfs)
     _mount_at(ns, b"/sys", HostFS(b"/sys", readonly=True))
     _private_tmp(ns)
-    if machine.image != b"/":
-        _share_network_names(ns)
+    _share_network_names(ns)
     if machine.job_dir != b"/":
         _mount_at(ns, JOB, HostFS(machine.job_dir))
         if machine.image == b"/":
@@ -124,6 +129,16 @@ def _hide_host_temporaries(cow):
             os.makedirs(directory, 0o755)
             os.chmod(directory, 0o1777)
             os.close(os.open(directory + b"/" + OPAQUE, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+
+
+def _raise_parts(ns):
+    """The directories of the host's root that are shown in part: guests open their upper part, so it must be there."""
+    for path in sorted(ns.root.fs.in_part):
+        node = ns.at(path or b"/")
+        if node.kind == 0o040000:
+            ns.root.fs.raise_directory(ns.directory(KERNEL, node))
+    for path in (b"/run", b"/root"):
+        identity.make_directories(ns, path)
 
 
 def _private_tmp(ns):
@@ -217,8 +232,9 @@ def _umask():
 def _supervise(machine, running, attendant, creds, paths, command):
     """Run the start hooks `paths`, then what command() gives: (Task, argv, environment)."""
     window = running.window
-    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network)),
-               window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END)))
+    trusts = running.wall.trusts_stub
+    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts)),
+               window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END, trusts)))
     stats = tracing = None
     if machine.stats:
         from apppot.kernel.stats import Stats
@@ -227,9 +243,11 @@ def _supervise(machine, running, attendant, creds, paths, command):
         from apppot.kernel.tracing import Trace
         tracing = Trace(machine.trace)
     running.patched = _patched_directory(machine, running)
-    rules = wall.rule_set(machine, running)
+    rules = running.wall.rule_set(running)
+    if machine.verbose and running.wall.lacks() is not None:
+        running.say(running.wall.lacks())
     supervisor = Supervisor(running, filters, rules, stats, tracing)
-    if rules is not None and running.patched is not None:
+    if running.patched is not None:
         supervisor.fast = supervisor.execs.fast = FastPath(running, running.patched)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     descriptors = limits.raise_descriptors()
@@ -268,7 +286,7 @@ def _supervise(machine, running, attendant, creds, paths, command):
 
 def _patched_directory(machine, running):
     """Where patched libraries are kept, or None: the fast path is off (DESIGN §4.2)."""
-    if machine.isolation != "standard" or machine.trace is not None or running.ns.root.fs.recorded:
+    if not running.wall.fast or machine.trace is not None or running.ns.root.fs.recorded:
         return None                        # what a layer's records say of its files, the cache can't show yet
     home = os.environb.get(b"XDG_CACHE_HOME") or os.path.join(os.path.expanduser(b"~"), b".cache")
     for cache in (os.environb.get(b"APPPOT_CACHE"), home + b"/apppot", running.run_dir):
@@ -301,8 +319,7 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
             if output is not None:
                 _redirect(output)
             limits.apply_in_child(machine, descriptors)
-            if rules is not None:
-                os.set_inheritable(rules, True)
+            _keep_open(machine.descriptors if rules is None else [*machine.descriptors, rules])
             if os.getuid() == 0:
                 libc.drop_capabilities()
             attendant.restore_in_child()
@@ -318,6 +335,17 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
         os.close(released)
 
     return pid, go
+
+
+def _keep_open(descriptors):
+    """Of the descriptors above 2, exec keeps these open and closes all others, whatever the caller has left open."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2:
+            try:
+                os.set_inheritable(fd, fd in descriptors)
+            except OSError:                # the listing's own
+                continue
 
 
 def _redirect(output):

@@ -1,6 +1,10 @@
-"""The first process's environment: the caller's, less what names things of the host (documented in apppot-start(1))."""
+"""The first process's environment: the caller's, less what names things of the host and what may be a secret.
+
+The rule is documented in apppot-start(1).
+"""
 
 import os
+import re
 
 from apppot.image.image import Config
 from apppot.vfs import users
@@ -14,10 +18,17 @@ _LEFT_OUT = {b"HOME", b"USER", b"LOGNAME", b"USERNAME", b"MAIL", b"SHELL", b"PWD
              b"LD_LIBRARY_PATH", b"LD_PRELOAD", b"LD_AUDIT", b"PYTHONHOME", b"PYTHONPATH",
              b"PYTHONPYCACHEPREFIX", b"PYTHONSTARTUP", b"PYTHONUSERBASE", b"PERL5LIB", b"VIRTUAL_ENV",
              b"XDG_RUNTIME_DIR", b"XDG_CONFIG_HOME", b"XDG_CACHE_HOME", b"XDG_DATA_HOME", b"XDG_DATA_DIRS",
-             b"XDG_CONFIG_DIRS", b"SSH_AUTH_SOCK", b"SSH_AGENT_PID", b"GPG_AGENT_INFO", b"DBUS_SESSION_BUS_ADDRESS",
+             b"XDG_CONFIG_DIRS", b"XDG_STATE_HOME", b"XAUTHORITY", b"KRB5CCNAME", b"NETRC",
              b"GIT_DIR", b"GIT_WORK_TREE", b"GIT_INDEX_FILE", b"PYENV_ROOT", b"PIP_CERT", b"PIP_FIND_LINKS",
              b"SSL_CERT_FILE", b"SSL_CERT_DIR", b"_"}
-_LEFT_OUT_STARTS = (b"APPPOT_", b"BASH_FUNC_", b"SUDO_")
+_LEFT_OUT_STARTS = (b"APPPOT_", b"BASH_FUNC_", b"SUDO_", b"SSH_", b"GPG_", b"DBUS_", b"AWS_", b"AZURE_", b"GOOGLE_",
+                    b"VAULT_")
+
+# A variable with one of these words in its name may be a secret, and is passed on only by --env.
+_SECRET = re.compile(rb"(?:^|_)(?:\w*TOKENS?|\w*SECRETS?|\w*PASSW(?:OR)?D|\w*PASSPHRASE|PASS|\w*CREDENTIALS?|CREDS|\w*KEYS?|JWT|"
+                     rb"COOKIES?|AUTH|SOCK|SOCKET)(?:$|_)", re.IGNORECASE | re.ASCII)
+# What starts the processes of an MPI job tells them where they meet; mpirun, hydra and srun do so by these.
+_OF_LAUNCHERS = (b"PMI_", b"PMIX_", b"OMPI_", b"PRTE_", b"HYDRA_", b"HYDI_", b"I_MPI_", b"MPI_")
 
 
 # What an image may not say about a user that is not its own.
@@ -36,13 +47,20 @@ def recorded(ns):
     return Config(variables) if variables else None
 
 
+def is_passed_on(name):
+    """Whether the caller's variable `name` goes to the guest by itself."""
+    if name in _LEFT_OUT or name.startswith(_LEFT_OUT_STARTS):
+        return False
+    return name.startswith(_OF_LAUNCHERS) or _SECRET.search(name) is None
+
+
 def make(machine, user, config=None, host_environment=None):
     """{name: value} for the guest user `user` (a vfs.users.User) of `machine`. config: the image's, or None."""
     environment = {}
     if not machine.clean_env:
         source = os.environb if host_environment is None else host_environment
         environment = {name: value for name, value in source.items()
-                       if name not in _LEFT_OUT and not name.startswith(_LEFT_OUT_STARTS)}
+                       if is_passed_on(name)}
     environment.update({b"PATH": PATH, b"HOME": user.home, b"USER": user.name, b"LOGNAME": user.name,
                         b"SHELL": user.shell})
     environment.setdefault(b"TERM", b"dumb")

@@ -7,11 +7,18 @@ we do to "the leader" would then hit the thread in the middle of its exec. So wh
 
 import os
 import signal
+from errno import EACCES
 
 from apppot.kernel import loading
 from apppot.platform.layout import MAILBOX
 from apppot.platform.memory import Memory
-from apppot.syscalls.answer import RunHere
+from apppot.platform.registers import RDI, RDX, RSI
+from apppot.syscalls.answer import NATIVE, RunHere
+from apppot.syscalls.table import by_name
+
+_OPENAT, _CHDIR, _SECCOMP = (by_name[name].number for name in ("openat", "chdir", "seccomp"))
+_SET_MODE_FILTER = 1
+_LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
 class Execs:
@@ -33,6 +40,30 @@ class Execs:
             return answer
         group.exec_by.add(task.tid)
         return RunHere(answer.args)
+
+    def loader_call(self, task, number, regs):
+        """The answer to a call from the stub's range that the filter stopped; OSError EACCES when it is not the loader's.
+
+        Anybody may jump there: so the stub opens no other files than those of the program it was sent to load, and only
+        for reading.
+        """
+        if number == _SECCOMP and regs[RDI] == _SET_MODE_FILTER and not regs[RSI] and regs[RDX] == self.identity_filter:
+            return NATIVE
+        path = task.read_path(regs[RSI] if number == _OPENAT else regs[RDI])
+        if path in task.group.loads:
+            if number == _OPENAT and path == self.running.window.path:       # it is not there yet to hold its own name
+                return RunHere({2: _LOADER_FLAGS}, self._is_window)
+            if number == _OPENAT:
+                return RunHere({1: path, 2: _LOADER_FLAGS})
+            if number == _CHDIR:
+                return RunHere({0: path})
+        raise OSError(EACCES, os.strerror(EACCES))
+
+    def _is_window(self, task, result):
+        """Another process may have changed the name that the kernel read."""
+        if result >= 0 and task.fd_link(result) != self.running.window.path:
+            _kill(task.tid)
+        return result
 
     def defer(self, task, status):
         """Whether the stop was put off: it is the leader's, and another thread of its is in exec."""
@@ -86,6 +117,7 @@ class Execs:
         if not task.identity_filter and (task.creds.virtual or self.running.has_records):
             filters.append(self.identity_filter)
             task.identity_filter = True
+        task.group.loads = () if self.running.wall.loads_alone else _loaded(program, self.running.window)
         mode = self.fast.mode(task) if self.fast is not None else 0
         task.group.loading = mode != 0 and program.interpreter is not None
         try:
@@ -94,6 +126,11 @@ class Execs:
         except (OSError, ValueError):
             return False
         return True
+
+
+def _loaded(program, window):
+    """What the stub opens, or goes to, while it loads `program`."""
+    return window.path, program.host, program.directory, program.interpreter and program.interpreter[0]
 
 
 def _kill(tid):

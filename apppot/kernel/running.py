@@ -37,12 +37,13 @@ class RunningMachine:
     """State of one machine that all of its tasks share.
 
     `machine`: the Machine that was asked for; `run_dir`: its private directory on the host, gone after the run;
-    `ns`: Namespace; `window`: Window; `tasks`: {tid: Task}; `groups`: {tgid: ThreadGroup}. It is also what /proc asks
+    `ns`: Namespace; `window`: Window; `wall`: Wall; `tasks`: {tid: Task}; `groups`: {tgid: ThreadGroup}. It is also what /proc asks
     about processes (vfs.procfs.Processes).
     """
 
-    def __init__(self, machine, run_dir, ns, window, ownership):
+    def __init__(self, machine, run_dir, ns, window, ownership, wall):
         self.machine, self.run_dir, self.ns, self.window, self.ownership = machine, run_dir, ns, window, ownership
+        self.wall = wall
         self.network = machine.network
         self.hostname = os.fsencode(machine.hostname) if machine.hostname else None
         self.domainname = None

@@ -23,7 +23,7 @@ from apppot.platform.affinity import Affinity
 from apppot.platform.layout import STUB_BASE, STUB_END
 from apppot.platform.memory import Memory
 from apppot.platform.ptrace import TaskGone, Tracer
-from apppot.platform.registers import ARGUMENTS, ORIG_RAX
+from apppot.platform.registers import ARGUMENTS, ORIG_RAX, RIP
 from apppot.syscalls import dispatch
 from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
 
@@ -52,6 +52,7 @@ class Supervisor:
         self.new_tasks = NewTasks(running, self.tracer, self.affinity, self._on_stop)
         self.execs = Execs(running, self.tracer, self.answers, filters, rules, tracing)
         self.workers = Workers(self.affinity)
+        self.stub_alone = running.wall.loads_alone
         self.job_control = None
         self.fast = None                    # the FastPath, where there is one
         self.main = None                    # tgid of the first process
@@ -234,8 +235,7 @@ class Supervisor:
         self.tracer.get(tid)
         number = regs[ORIG_RAX]
         missed = number >> 32 == 1
-        if missed:
-            number &= 0xFFFFFFFF
+        number &= 0xFFFFFFFF                # the kernel looks at no more
         task.program = None
         task.memory.tid = tid
         if task.scratch is not None:
@@ -247,6 +247,8 @@ class Supervisor:
         try:
             if entry is None:
                 answer = -self._unknown(number)
+            elif STUB_BASE < regs[RIP] <= STUB_END and not self.stub_alone:
+                answer = self.execs.loader_call(task, number, regs)
             else:
                 handler, decoders = entry
                 answer = handler(task, *[regs[ARGUMENTS[index]] if decode is None

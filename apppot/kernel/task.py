@@ -73,16 +73,18 @@ class ThreadGroup:
     """A guest process.
 
     `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told; `exec_by`: threads other than
-    the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None.
+    the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None; `loads`: host
+    paths that the stub may open for it, where that stops.
     """
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loading", "_pidfd")
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loading", "loads", "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
         self.tasks = set()
         self.exec_by = set()
         self.deferred = None
+        self.loads = ()
         self.loading = False           # its dynamic loader has not opened the C library yet
         self._pidfd = -1
 

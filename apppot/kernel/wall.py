@@ -1,23 +1,77 @@
-"""The Landlock domain of a machine, from its mounts alone: what no mount shows, no guest task can open."""
+"""How the guests of one machine are kept in: which wall this host has, and the Landlock domain behind it.
 
+The domain is made from the mounts alone: what no mount shows, no guest task can open. Where there is no Landlock, and
+with --isolation strict, the filter lets no named call pass that the supervisor has not seen ("mediated").
+"""
+
+import fcntl
 import os
 import stat
 
+from apppot.errors import AppPotError
+from apppot.kernel import hostroot
 from apppot.platform import landlock
+from apppot.syscalls.table import NATIVE, ROWS, STUB
 
 _DEVICES = (b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx", b"/dev/pts")
+_OF_MODE = {os.O_RDONLY: landlock.READ_FILE, os.O_WRONLY: landlock.WRITE_FILE | landlock.TRUNCATE,
+            os.O_RDWR: landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE}
+# Calls that may cut a file off and that no filter can tell from others: Landlock does not see that before its ABI 3.
+_TRUNCATES = frozenset(("truncate", "open", "creat", "openat", "openat2"))
 
 
-def rule_set(machine, running):
-    """Descriptor of the rule set, or None: with --isolation none, and where the kernel has no Landlock."""
-    if machine.isolation == "none":
-        return None
-    version = landlock.abi()
-    if version == 0:
-        if machine.verbose:
-            running.say("this kernel has no Landlock: names are translated, but nothing else confines the guest")
-        return None
-    return landlock.rule_set(list(_rules(running)), version)
+class Wall:
+    """`version`: the Landlock ABI that is used, 0 for none; `mediated`: no named call passes the supervisor unseen."""
+
+    def __init__(self, isolation, network="host"):
+        self.isolation, self.network = isolation, network
+        self.version = 0 if isolation == "none" else landlock.abi()
+        self.mediated = isolation == "strict" or isolation == "standard" and not self.version
+        #: Numbers of the calls that can be made from the stub without a stop; all others a task makes at its own site.
+        self.of_stub = frozenset(row.number for row in ROWS if row.action == NATIVE or self.trusts_stub(row))
+
+    @property
+    def scoped(self):
+        """Whether the kernel keeps signals and abstract sockets inside."""
+        return self.version >= landlock.WITH_SCOPES
+
+    @property
+    def loads_alone(self):
+        """Whether the stub maps programs without a stop."""
+        return self.version >= landlock.WITH_TRUNCATE and not self.mediated or self.isolation == "none"
+
+    @property
+    def fast(self):
+        """Whether the fast path may be on: the kernel mediates all that the stub may do by itself."""
+        return self.version >= landlock.WITH_TRUNCATE and not self.mediated
+
+    def trusts_stub(self, row):
+        """Whether the filter lets a call of the table pass from the stub's range, where guests may jump with any arguments."""
+        if self.mediated or not row.flags & STUB:
+            return False
+        return row.name not in _TRUNCATES or not 0 < self.version < landlock.WITH_TRUNCATE
+
+    def lacks(self):
+        """What this host can't enforce of the level that was asked for, one sentence; None: nothing."""
+        if self.isolation == "none" or self.version:
+            return None
+        return ("this kernel has no Landlock: the supervisor alone decides what guests open, and sees every path call "
+                "(slower); 'apppot doctor' tells more")
+
+    def rule_set(self, running):
+        """Descriptor of the rule set, or None where there is no Landlock."""
+        if not self.version:
+            return None
+        return landlock.rule_set(list(_rules(running)), self.version, self.network != "none")
+
+
+def build(machine):
+    """The Wall of `machine`; AppPotError when less than it requires can be had."""
+    wall = Wall(machine.isolation, machine.network)
+    lacks = wall.lacks()
+    if lacks is not None and machine.require_isolation:
+        raise AppPotError(f"--require-isolation: {lacks}")
+    return wall
 
 
 def _rules(running):
@@ -26,20 +80,28 @@ def _rules(running):
     if running.patched is not None:
         yield running.patched, landlock.READ
     for mount in running.ns.mounts():
-        layers = [host or b"/" for host, below in mount.fs.roots() if not below]
         if mount.fs is running.procfs:
             yield b"/proc", landlock.READ | landlock.WRITE_FILE
             continue
+        layers = [host for host, below in mount.fs.roots() if not below]
         writable = None if mount.readonly else layers[0] if layers else None
         for host in layers:
             if host in _DEVICES:
                 yield host, landlock.DEVICE
-            else:
-                yield host, landlock.READ | (landlock.WRITE if host == writable else 0)
-    for fd in (0, 1, 2):                   # so that /dev/stdin and its kin can be opened again
+                continue
+            rights = landlock.READ | (landlock.WRITE if host == writable else 0)
+            for path in hostroot.given(host, mount.fs.left_out):
+                yield path or b"/", rights
+    yield from _inherited((0, 1, 2, *running.machine.descriptors))
+
+
+def _inherited(descriptors):
+    """So that /dev/stdin and its kin can be opened again, as they are open now."""
+    for fd in descriptors:
         try:
             mode = os.fstat(fd).st_mode
+            way = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
         except OSError:
             continue
         if stat.S_ISREG(mode) or stat.S_ISCHR(mode):
-            yield b"/proc/self/fd/%d" % fd, landlock.DEVICE
+            yield b"/proc/self/fd/%d" % fd, _OF_MODE[way] | (landlock.IOCTL_DEV if stat.S_ISCHR(mode) else 0)

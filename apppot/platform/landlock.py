@@ -17,14 +17,19 @@ _RULE_PATH_BENEATH = 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_CHAR, _MAKE_DIR, _MAKE_REG, _MAKE_SOCK, _MAKE_FIFO, _MAKE_BLOCK, _MAKE_SYM = (
     1 << bit for bit in range(4, 13))
-_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15        # ABI 2, 3 and 5
+_REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15          # ABI 2, 3 and 5
+_BIND_TCP, _CONNECT_TCP = 1, 2                                   # ABI 4
 _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2                # ABI 6
+_LOG_SAME_EXEC_OFF = 1                                           # ABI 7, flag of landlock_restrict_self(2)
+
+#: Versions of the ABI from which on it does what the rest of AppPot asks about.
+WITH_TRUNCATE, WITH_TCP, WITH_SCOPES, WITH_LOG = 3, 4, 6, 7
 
 READ = EXECUTE | READ_FILE | READ_DIR
 WRITE = (WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _MAKE_SOCK | _MAKE_FIFO | _MAKE_SYM | _REFER
-         | _TRUNCATE)
-DEVICE = READ_FILE | WRITE_FILE | READ_DIR | _TRUNCATE | _IOCTL_DEV
-_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | _TRUNCATE | _IOCTL_DEV
+         | TRUNCATE)
+DEVICE = READ_FILE | WRITE_FILE | READ_DIR | TRUNCATE | IOCTL_DEV
+_OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
 
 
 def abi():
@@ -40,18 +45,27 @@ def handled(version):
     rights = (1 << 13) - 1
     if version >= 2:
         rights |= _REFER
-    if version >= 3:
-        rights |= _TRUNCATE
+    if version >= WITH_TRUNCATE:
+        rights |= TRUNCATE
     if version >= 5:
-        rights |= _IOCTL_DEV
+        rights |= IOCTL_DEV
     return rights
 
 
-def rule_set(rules, version):
-    """A descriptor of the rule set that allows [(host path, rights)] and nothing else. Missing paths are left out."""
+def restrict_flags(version):
+    """Flags of landlock_restrict_self: what a guest is refused does not fill the host's audit log."""
+    return _LOG_SAME_EXEC_OFF if version >= WITH_LOG else 0
+
+
+def rule_set(rules, version, network=True):
+    """A descriptor of the rule set that allows [(host path, rights)] and nothing else. Missing paths are left out.
+
+    network: False forbids TCP, where the kernel can. Signals and abstract sockets stay inside wherever it can.
+    """
     known = handled(version)
-    attributes = struct.pack("QQQ", known, 0, _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL)
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    tcp = 0 if network else _BIND_TCP | _CONNECT_TCP
+    attributes = struct.pack("QQQ", known, tcp, _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL)
+    size = 24 if version >= WITH_SCOPES else 16 if version >= WITH_TCP else 8
     fd = libc.syscall("landlock_create_ruleset", _CREATE, attributes, size, 0)
     for path, rights in rules:
         try:
@@ -68,5 +82,7 @@ def rule_set(rules, version):
 def _allow(fd, parent, rights):
     if (os.fstat(parent).st_mode & 0o170000) != 0o040000:
         rights &= _OF_FILES
+    if not rights:
+        return
     rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, parent))
     libc.syscall("landlock_add_rule", _ADD_RULE, fd, _RULE_PATH_BENEATH, ctypes.addressof(rule), 0)

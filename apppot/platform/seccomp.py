@@ -39,16 +39,20 @@ MAX_SHORT_JUMP = 255
 MAX_INSTRUCTIONS = 4096
 
 
-def base_filter(stub_start, stub_end, network="host"):
+def _allows_stub(row):
+    return bool(row.flags & STUB)
+
+
+def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub):
     """The filter of every task, an array of `struct sock_filter`.
 
-    Calls that a row allows the stub pass when the instruction pointer, which stands behind the `syscall`, is in
+    Calls whose row `trusts` the stub pass when the instruction pointer, which stands behind the `syscall`, is in
     [stub_start, stub_end].
     """
     answers = {}
     for row in ROWS:
         rules = row.rules + (NO_NETWORK.get(row.name, ()) if network == "none" else ())
-        answers[row.number] = (rules, row.error if row.action == DENIED else row.action, bool(row.flags & STUB))
+        answers[row.number] = (rules, row.error if row.action == DENIED else row.action, trusts(row))
     unknown = ((), TRACED, False)
     body = _search(_segments(answers, unknown))
     head = [
@@ -62,9 +66,9 @@ def base_filter(stub_start, stub_end, network="host"):
     return _assemble(head + body, stub_start, stub_end)
 
 
-def identity_filter(stub_start, stub_end):
+def identity_filter(stub_start, stub_end, trusts=_allows_stub):
     """What a task with a virtual identity gets on top: the calls that show or change identities stop too."""
-    answers = {row.number: ((), TRACED, bool(row.flags & STUB)) for row in ROWS if row.flags & IDENTITY}
+    answers = {row.number: ((), TRACED, trusts(row)) for row in ROWS if row.flags & IDENTITY}
     body = _search(_segments(answers, ((), NATIVE, False)))
     head = [
         (LOAD, 0, 0, ARCH),

@@ -27,7 +27,8 @@ class Filesystem:
     source = b"none"         # what is mounted, as in /proc/mounts
     host = None              # the host directory it shows; None: the one with the mount's own path
     namespace = None         # set when mounted
-    concealed = frozenset()  # host paths no guest may see; shared with the namespace
+    left_out = frozenset()   # host paths below its roots that this file system does not show
+    concealed = frozenset()  # the same with those that no guest may see anywhere; set when mounted
     cached = False           # directory look-ups through it may be kept: only we change directories and symlinks
 
     def roots(self):

@@ -32,7 +32,7 @@ class MountTable(Resolver):
     def _attach(self, mount):
         fs = mount.fs
         fs.namespace = self
-        fs.concealed = self.hidden
+        fs.concealed = self.hidden | fs.left_out
         mount.node = fs.attach(mount)
         self._mounts[mount.path] = mount
         self._mounts_changed()
@@ -117,4 +117,4 @@ class MountTable(Resolver):
         """Whether no mount and no hidden host path is anywhere below a directory that is `native`."""
         host = directory.fs.native(directory)[0].rstrip(b"/") + b"/"
         return not self._mounts_below(directory.prefix.rstrip(b"/")) and not any(path.startswith(host)
-                                                                                for path in self.hidden)
+                                                                                for path in directory.fs.concealed)

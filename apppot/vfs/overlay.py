@@ -54,6 +54,7 @@ class Overlay(OnDisk):
         self.readonly = upper is None
         self.ownership = ownership if ownership is not None else Ownership(self.upper)
         self.top = None
+        self.in_part = frozenset()   # lower host directories of which something is left out: guests open the upper part
         self.prepared = {}       # lower host path -> copy of its contents in `work`, made or in the making
         self.kept = 0            # nodes in caches, to keep them from growing without end
 
@@ -237,7 +238,7 @@ class Overlay(OnDisk):
                 directory.lowers = ()
         except PermissionError:       # a plain caller took the right away, which is kept if there are markers
             directory.whiteouts, directory.lowers = set(), ()
-        if directory.lowers:
+        if directory.lowers and directory.lowers[0] not in self.in_part:
             host = directory.node.host = directory.lowers[0] or b"/"
             st = lstat(host)
             self.ownership.merged[st.st_dev, st.st_ino] = directory

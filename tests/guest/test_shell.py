@@ -90,11 +90,11 @@ def test_a_signal_to_apppot_start_reaches_the_guest(start_guest, number):
     assert (out, process.returncode) == ("caught\n", 9)
 
 
-def test_inherited_descriptors_stay_open(run_guest):
+def test_descriptors_that_are_passed_on_stay_open(run_guest):
     read_end, write_end = os.pipe()
     try:
         done = run_guest("bash", "-c", f"echo through >&{write_end}; ls /proc/self/fd | grep -cx {write_end}",
-                         pass_fds=[write_end])
+                         pass_fds=[write_end], options=["--fd", write_end])
         assert (done.returncode, done.stdout) == (0, "1\n")
         assert os.read(read_end, 100) == b"through\n"
     finally:
