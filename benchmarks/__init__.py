@@ -1,1 +1,1 @@
-"""How fast AppPot is, beside native and PRoot: `python -m benchmarks`."""
+"""How fast AppPot is beside native and its peers: `python -m benchmarks`."""

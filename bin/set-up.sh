@@ -18,6 +18,7 @@ python3-venv       the private environment
 '
 packages_to_test='
 acl                sets access control lists in guests
+bubblewrap         a peer that the benchmarks compare with
 busybox-static     a guest program without a C library to load
 debian-archive-keyring  lets mmdebstrap and debootstrap check what they get
 debootstrap        makes the system that an image begins with where mmdebstrap is missing
@@ -27,7 +28,7 @@ git                a real program that the tests run
 make               builds a Debian package inside a guest
 mmdebstrap         makes the Debian root tree that guests run in
 musl-tools         guest programs with another C library
-proot              the peer that the benchmarks compare with
+proot              a peer that the benchmarks compare with
 skopeo             copies the OCI archives that AppPot writes
 squashfs-tools     makes squashfs images
 umoci              makes OCI images, and unpacks those that AppPot writes
