@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,8 +32,11 @@ def arguments():
         if not any(fnmatchcase(name, pattern) for name in ALL):
             parser.error(f"no such workload: {pattern}; --help lists them")
     for path in (given.json, given.plot, given.markdown):
-        if path is not None and not path.absolute().parent.is_dir():
-            parser.error(f"{path}: there is no such directory")
+        try:
+            if path is not None:        # now, not after twenty minutes
+                path.open("a").close()
+        except OSError as error:
+            parser.error(f"{path}: {error.strerror}")
     if given.tree is not None and not (given.tree / "usr").is_dir():
         parser.error(f"--tree {given.tree}: not a root tree")
     return given
@@ -50,9 +54,10 @@ def chosen(patterns):
 def run(given, directory):
     """Measure in `directory`; the exit status."""
     from tests.guest.make_tree import cache_dir, tree
-    place = Place(given.tree.absolute() if given.tree else tree(), directory / "copy", directory / "job", directory / "scratch")
-    place.job.mkdir()
-    place.scratch.mkdir()
+    place = Place(given.tree.absolute() if given.tree else tree(),
+                  *(directory / name for name in ("copy", "job", "scratch", "temporary")))
+    for made in (place.job, place.scratch, place.temporary):
+        made.mkdir()
     copy_tree(place.tree, place.copy)
     ways, missing = working(place)
     for line in missing:
@@ -80,12 +85,15 @@ def remove(directory):
 
 def main():
     given = arguments()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))     # so that nothing is left
     directory = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=os.environ.get("TMPDIR", "/var/tmp")))
     try:
         return run(given, directory)
     except OSError as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     finally:
         remove(directory)
 

@@ -54,6 +54,10 @@ class Material:
         """`files.tar` in the job directory: 5,000 small files below `files`."""
         dice = random.Random(SEED)
         with tarfile.open(self.place.job / "files.tar", "w") as tar:
+            for name in ("files", *(f"files/{number:03}" for number in range(FILES // IN_A_DIRECTORY))):
+                member = tarfile.TarInfo(name)
+                member.type, member.mtime, member.mode = tarfile.DIRTYPE, 1_000_000_000, 0o755
+                tar.addfile(member)
             for number in range(FILES):
                 member = tarfile.TarInfo(f"files/{number // IN_A_DIRECTORY:03}/{number:05}")
                 member.size, member.mtime, member.mode = dice.randrange(100, 4000), 1_000_000_000, 0o644
@@ -77,8 +81,8 @@ class Material:
             path = top / f"{number // IN_A_DIRECTORY:03}" / f"{number:05}.c"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(f"int v{dice.randrange(10 ** 6)};" for _ in range(dice.randrange(5, 60))))
-        states = {"new": [["init", "-q", "--template="], ["config", "user.name", "b"], ["config", "user.email", "b@example.org"],
-                          ["config", "gc.auto", "0"]],
+        states = {"new": [["init", "-q", "--template="], ["config", "user.name", "b"],
+                          ["config", "user.email", "b@example.org"], ["config", "gc.auto", "0"]],
                   "added": [["add", "."], ["repack", "-adq"], ["prune-packed", "-q"]],
                   "committed": [["commit", "-qm", "all"]]}
         for state, commands in states.items():

@@ -68,6 +68,14 @@ def noted(name, stderr):
     return int(found[-1]) / 1000
 
 
+def telling(stderr):
+    """The line that says most about a failure: the first that speaks of one, else the last; "" without lines."""
+    lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("elapsed ")]
+    found = [line for line in lines if re.search("error|fatal|denied|fail|can.?not|can't|no such", line, re.IGNORECASE)]
+    worse = [line for line in found if "warning" not in line.lower()]
+    return (worse or found or lines[-1:] or [""])[0][:200]
+
+
 def run_once(way, workload, place, plan):
     """(figure, proof that the work was done) of one run."""
     words = [word.replace("{milliseconds}", str(plan.milliseconds)) for word in workload.words]
@@ -78,8 +86,7 @@ def run_once(way, workload, place, plan):
         raise Failed(f"not done after {LONGEST} seconds") from None
     took = (time.perf_counter() - begin) * 1000
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if not line.startswith("elapsed ")]
-        raise Failed(f"status {done.returncode} {' '.join(said)[-200:]}".strip())
+        raise Failed(f"status {done.returncode} {telling(done.stderr)}".strip())
     if workload.figure is Figure.CALL:
         return float(done.stdout), None
     stdout = done.stdout.replace(way.root, "") if way.root else done.stdout

@@ -44,11 +44,11 @@ def svg(report):
     place, lines = scale([ratio for _, found in rows for _, ratio in found if ratio])
     group = BAR * len(names) + GAP
     height = TOP + group * len(rows) + 30
-    root = Tree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {WIDTH} {height}", "width": str(WIDTH),
-                                "height": str(height), "font-family": "sans-serif", "font-size": "11"})
+    root = Tree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {WIDTH} {height}",
+                                "width": str(WIDTH), "height": str(height), "font-family": "sans-serif", "font-size": "11"})
     element(root, "rect", width=WIDTH, height=height, fill="white")
-    element(root, "text", f"Time beside native, less is better ({report.conditions['date']}, {report.conditions['kernel']}); commands "
-            f"without the start of /bin/true, but {START!r} itself", x=10, y=18, font_size=13)
+    element(root, "text", f"Time beside native, less is better ({report.conditions['date']}, {report.conditions['kernel']}); "
+            f"commands without the start of /bin/true, which is {START!r}", x=10, y=18, font_size=13)
     for index, name in enumerate(names):
         element(root, "rect", x=LEFT + index * 150, y=30, width=12, height=12, fill=COLOURS[index % len(COLOURS)])
         element(root, "text", name, x=LEFT + index * 150 + 17, y=40)

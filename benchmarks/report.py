@@ -15,8 +15,8 @@ HOW_TO_READ = """\
 Each figure is a median; the ways take turns within each round. A ratio is the median beside that of native, and what follows
 `±` is half of the distance between its least and its greatest value in one round. Figures of commands (ms) are from the
 start of the command to its end, the start of the guest included. *Less start* is the ratio after the start of `/bin/true`
-in the same way was taken off both: what the work itself costs. Targets, where they are ratios, are for that one. Every run is checked: its
-exit status, and that its result is that of the native run.
+in the same way was taken off both: what the work itself costs. Targets of commands, where they are ratios, are for that one.
+Every run is checked: its exit status, and that its result is that of the native run.
 
 Native is a chroot into the tree, whose making is not measured; AppPot with its fast path off is `--isolation strict`.
 """
@@ -109,8 +109,8 @@ def ratio_cell(result, way):
     ratio, spread = result.ratio(way), result.spread(way)
     if ratio is None:
         return "failed" if way in result.failures else "-"
-    half = (spread[1] - spread[0]) / 2 if spread else 0
-    return number(ratio) + (f" ±{number(half)}" if len(result.samples[way]) > 1 else "")
+    rounds = min(len(result.samples[way]), len(result.samples[NATIVE]))
+    return number(ratio) + (f" ±{number((spread[1] - spread[0]) / 2)}" if rounds > 1 else "")
 
 
 def table(report):
@@ -199,7 +199,8 @@ def as_json(report):
             samples = result.samples.get(way.name)
             if samples:
                 ways[way.name] = {"median": result.median(way.name), "samples": samples, "ratio": result.ratio(way.name),
-                                  "ratio_spread": result.spread(way.name), "ratio_less_start": report.less_start(result, way.name)}
+                                  "ratio_spread": result.spread(way.name),
+                                  "ratio_less_start": report.less_start(result, way.name)}
             elif way.name in result.failures:
                 ways[way.name] = {"failure": result.failures[way.name]}
         workloads[name] = {"unit": result.workload.unit, "about": result.workload.about, "ways": ways,

@@ -8,6 +8,7 @@ Its package has no command of its own. All files may be read and written, as in 
 import os
 import sys
 import time
+import warnings
 
 from .ways import JOB
 
@@ -16,6 +17,7 @@ KEPT = ("PATH", "LANG", "HOME")
 
 def main():
     from sandlock import Sandbox
+    warnings.simplefilter("ignore")     # 0.9 says that gid has no effect, and refuses uid without it
     tree, job, scratch, as_root, *words = sys.argv[1:]
     identity = {"uid": 0, "gid": 0} if as_root == "1" else {}
     sandbox = Sandbox(chroot=tree, fs_readable=["/"], fs_writable=["/"], cwd=JOB, clean_env=True,

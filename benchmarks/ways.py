@@ -6,6 +6,7 @@ are hard links: the same data in the host's memory. A job directory is at /home/
 
 import importlib.metadata
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ SOURCE = Path(__file__).parents[1]
 JOB = "/home/user/job"
 CLEAN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/home/user"}
 NATIVE, FAST, SLOW, PROOT, BWRAP, SANDLOCK = "native", "AppPot", "AppPot, fast path off", "PRoot", "bwrap", "Sandlock"
+KEPT = ("HOME", "APPPOT_CACHE", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")     # where AppPot keeps what lasts
 COPIED = ("etc", "var")     # what package tools change in place; the rest they replace, which leaves hard links alone
 CHROOT = """
 t=$1 j=$2 s=$3; shift 3
@@ -30,12 +32,16 @@ echo "elapsed $((${e/./} - ${b/./}))" >&2; exit $r
 
 @dataclass(frozen=True)
 class Place:
-    """Host directories that a command sees: the tree, a writable copy of it, the job directory, what is at /tmp."""
+    """Host directories that a command sees: the tree, a writable copy of it, the job directory, what is at /tmp.
+
+    All but the tree are on one file system, and so is what AppPot's guests write: it makes its files in `temporary`.
+    """
 
     tree: Path
     copy: Path
     job: Path
     scratch: Path
+    temporary: Path
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def host(place):
     return Way(NATIVE, command, "the host's own programs", root=str(place.tree), tmp=str(place.scratch))
 
 
-def apppot(name, *options):
+def apppot(name, place, *options):
     def command(words, place, as_root):
         return [sys.executable, "-m", "apppot.cli.start", "--image", str(place.tree), *options,
                 *(["--root"] if as_root else []), *words]
@@ -113,14 +119,14 @@ def apppot(name, *options):
     from apppot import __version__
     # As when installed: with bytecode, also where the checkout can't be written.
     bytecode = Path(tempfile.gettempdir()) / f"apppot-bytecode-{os.getuid()}"
-    own = {name: os.environ[name] for name in ("HOME", "APPPOT_CACHE", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR") if name in os.environ}
-    return Way(name, command, __version__, own | {"PYTHONPATH": str(SOURCE), "PYTHONPYCACHEPREFIX": str(bytecode)})
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return Way(name, command, __version__, kept | {"TMPDIR": str(place.temporary), "PYTHONPATH": str(SOURCE), "PYTHONPYCACHEPREFIX": str(bytecode)})
 
 
 def proot():
     def command(words, place, as_root):
-        return ["proot", *(["-0"] if as_root else []), "-r", str(place.copy), "-b", "/dev", "-b", "/proc", "-b", f"{place.job}:{JOB}",
-                "-b", f"{place.scratch}:/tmp", "-w", JOB, *words]
+        return ["proot", *(["-0"] if as_root else []), "-r", str(place.copy), "-b", "/dev", "-b", "/proc",
+                "-b", f"{place.job}:{JOB}", "-b", f"{place.scratch}:/tmp", "-w", JOB, *words]
 
     return Way(PROOT, command, first_version(["proot", "--version"]))
 
@@ -146,7 +152,8 @@ def sandlock():
 def first_version(words):
     """The first number with a point in what a program says of its version."""
     said = subprocess.run(words, capture_output=True, text=True)
-    return next((word.strip("v") for word in (said.stdout + said.stderr).split() if word.strip("v")[:1].isdigit() and "." in word), "")
+    found = re.search(r"\d+\.[\w.]+", said.stdout + said.stderr)
+    return found[0] if found else ""
 
 
 def sandlock_lacks():
@@ -164,7 +171,7 @@ def sandlock_lacks():
 def working(place):
     """The ways that work here, native first, and one line about each that doesn't."""
     ways, missing = [], []
-    candidates = [chroot(), apppot(FAST), apppot(SLOW, "--isolation", "strict")]
+    candidates = [chroot(), apppot(FAST, place), apppot(SLOW, place, "--isolation", "strict")]
     for make, program, package in ((proot, "proot", "proot"), (bwrap, "bwrap", "bubblewrap")):
         if shutil.which(program, path=os.environ.get("PATH", os.defpath)):
             candidates.append(make())

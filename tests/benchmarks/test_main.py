@@ -33,7 +33,7 @@ def test_one_workload_with_all_outputs(tmp_path):
             assert figures["ratio"] == pytest.approx(figures["median"] / ways["native"]["median"])
     assert Tree.parse(drawn).getroot().tag == f"{SVG}svg"
     row = next(line for line in written.read_text().splitlines() if line.startswith("| start"))
-    assert "≤ 80 ms" in row and row.count("|") == len(data["versions"]) + 8
+    assert "≤ 80 ms" in row and row.count("|") == len(data["versions"]) + 7
     assert "≤ 80 ms" in next(line for line in done.stdout.splitlines() if line.startswith("start "))
     for line in data["missing"]:
         assert line in done.stderr and line in done.stdout
@@ -41,7 +41,7 @@ def test_one_workload_with_all_outputs(tmp_path):
 
 @pytest.mark.parametrize("arguments, said", [
     (["no-such-workload"], "no such workload: no-such-workload"),
-    (["--json", "nowhere/x.json", "start"], "nowhere/x.json: there is no such directory"),
+    (["--json", "nowhere/x.json", "start"], "nowhere/x.json: No such file or directory"),
     (["--tree", "/proc", "start"], "--tree /proc: not a root tree"),
 ])
 def test_wrong_usage_is_one_line_and_2(tmp_path, arguments, said):

@@ -16,7 +16,7 @@ def way(name, *before):
 
 @pytest.fixture
 def place(tmp_path):
-    place = Place(tmp_path / "tree", tmp_path / "copy", tmp_path / "job", tmp_path / "scratch")
+    place = Place(*(tmp_path / name for name in ("tree", "copy", "job", "scratch", "temporary")))
     for directory in dataclasses.astuple(place):
         directory.mkdir()
     return place
