@@ -120,7 +120,8 @@ def apppot(name, place, *options):
     # As when installed: with bytecode, also where the checkout can't be written.
     bytecode = Path(tempfile.gettempdir()) / f"apppot-bytecode-{os.getuid()}"
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return Way(name, command, __version__, kept | {"TMPDIR": str(place.temporary), "PYTHONPATH": str(SOURCE), "PYTHONPYCACHEPREFIX": str(bytecode)})
+    return Way(name, command, __version__, kept | {"TMPDIR": str(place.temporary), "PYTHONPATH": str(SOURCE),
+                                                   "PYTHONPYCACHEPREFIX": str(bytecode)})
 
 
 def proot():
