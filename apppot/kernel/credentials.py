@@ -60,8 +60,12 @@ class Credentials:
     def copy(self):
         """What a child or a new thread gets."""
         other = Credentials.__new__(Credentials)
-        for name in self.__slots__:
-            setattr(other, name, getattr(self, name))
+        other.host, other.groups, other.virtual = self.host, self.groups, self.virtual
+        other.ruid, other.euid, other.suid, other.fsuid = self.ruid, self.euid, self.suid, self.fsuid
+        other.rgid, other.egid, other.sgid, other.fsgid = self.rgid, self.egid, self.sgid, self.fsgid
+        other.permitted, other.effective, other.inheritable = self.permitted, self.effective, self.inheritable
+        other.bounding, other.ambient = self.bounding, self.ambient
+        other.securebits, other.no_new_privs = self.securebits, self.no_new_privs
         return other
 
     def become(self, uid, gid, groups=()):
@@ -248,7 +252,12 @@ class Credentials:
     # --- exec
 
     def after_exec(self, set_uid=None, set_gid=None):
-        """The credentials of the program that is started; the ids are the file's, if it is set-user or set-group-ID."""
+        """The credentials of the program that is started; the ids are the file's, if it is set-user or set-group-ID.
+
+        They may be the same object: a task's credentials are its own.
+        """
+        if not self.virtual and set_uid is None and set_gid is None and not self.securebits & SECBIT_KEEP_CAPS:
+            return self
         new = self.copy()
         if not self.no_new_privs:
             new.euid = self.euid if set_uid is None else set_uid

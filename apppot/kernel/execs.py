@@ -9,7 +9,7 @@ import os
 import signal
 from errno import EACCES
 
-from apppot.kernel import loading
+from apppot.kernel.loading import Loading
 from apppot.platform.layout import MAILBOX
 from apppot.platform.memory import Memory
 from apppot.platform.registers import RDI, RDX, RSI
@@ -32,6 +32,7 @@ class Execs:
         self.rules = rules
         self.first = None
         self.fast = None                    # the FastPath, where there is one
+        self.loading = Loading(running.window)
 
     def answer(self, task, answer):
         """The answer to an execve that is about to be made."""
@@ -75,7 +76,7 @@ class Execs:
 
     def event(self, task, forget):
         """`task`: the group's leader, whose number the exec'ing thread now has. `forget(task)` drops an ended thread."""
-        former = self.tracer.event_message(task.tid)
+        former = self.tracer.event_message(task.tid) if len(task.group.tasks) > 1 else task.tid
         if former != task.tid:
             task = self._take_over(task, former, forget)
         for other in [self.tasks[tid] for tid in task.group.tasks if tid != task.tid and tid in self.tasks]:
@@ -118,11 +119,12 @@ class Execs:
             filters.append(self.identity_filter)
             task.identity_filter = True
         task.group.loads = () if self.running.wall.loads_alone else _loaded(program, self.running.window)
-        mode = self.fast.mode(task) if self.fast is not None else 0
+        mode = 0
+        if self.fast is not None:
+            mode, self.loading.fast = self.fast.mode(task), self.fast
         task.group.loading = mode != 0 and program.interpreter is not None
         try:
-            task.memory.write(MAILBOX, loading.operations(program, task.creds, self.running.window, filters, first,
-                                                          self.rules, self.fast, mode))
+            task.memory.write(MAILBOX, self.loading.operations(program, task.creds, filters, first, self.rules, mode))
         except (OSError, ValueError):
             return False
         return True

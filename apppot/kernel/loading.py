@@ -15,55 +15,85 @@ _PIE_BASE = 0x555555554000
 _RANDOM_PAGES = 1 << 28
 _COMM_LENGTH = 15                  # TASK_COMM_LEN of <linux/sched.h> less the NUL
 _PROT_WRITE = 2
+_KEPT = 1024
 
 
-def operations(program, creds, window, filters=(), first=False, rules=None, fast=None, mode=0):
-    """The encoded mailbox that starts `program`.
+class Loading:
+    """Makes the mailboxes of one machine's programs, and keeps them: most programs are started many times.
 
-    `filters`: addresses of struct sock_fprog in the window to install; `first`: the machine's first task, which also
-    gives up gaining privileges and enters the Landlock domain behind descriptor `rules`, if there is one. `fast`: the FastPath, or None, and the
-    `mode` in which the process may use it.
+    `fast`: the FastPath, or None.
     """
-    box = mailbox.Mailbox()
-    box.add(mailbox.WINDOW, window.path, SIZE)
-    if program.say is not None:
+
+    def __init__(self, window):
+        self.window = window
+        self.fast = None
+        self._made = {}                # what goes into a mailbox -> Encoded
+
+    def operations(self, program, creds, filters=(), first=False, rules=None, mode=0):
+        """The encoded mailbox that starts `program`.
+
+        `filters`: addresses of struct sock_fprog in the window to install; `first`: the machine's first task, which
+        also gives up gaining privileges and enters the Landlock domain behind descriptor `rules`, if there is one;
+        `mode`: how the process may use the fast path.
+        """
+        if program.say is not None:
+            return self._say(program)
+        key = (program.host, program.elf, program.interpreter, program.path, program.name, program.directory, creds.ruid,
+               creds.euid, creds.rgid, creds.egid, tuple(filters), first, rules, mode)
+        encoded = self._made.get(key)
+        if encoded is None:
+            if len(self._made) >= _KEPT:
+                self._made.clear()
+            encoded = self._made[key] = self._make(program, creds, filters, first, rules, mode)
+        return encoded.placed(_random_base())
+
+    def _say(self, program):
+        box = self._box()
         fd, text, status = program.say
         if text:
             box.add(mailbox.WRITE, fd, text, len(text))
         box.add(mailbox.EXIT, status)
-        return box.encode()
-    host, elf = program.host, program.elf
-    if mode and program.interpreter is None and fast.is_of_image(program.path):
-        host, elf = fast.patched(host)
-    origin = _map_object(box, PROGRAM, host, elf, _random_base())
-    base = PROGRAM if program.elf.position_independent else ABSOLUTE
-    start = base, program.elf.entry - origin
-    box.add(mailbox.AUXV, _AT_PHDR, base, program.elf.headers - origin)
-    box.add(mailbox.AUXV, _AT_PHNUM, ABSOLUTE, program.elf.header_count)
-    box.add(mailbox.AUXV, _AT_ENTRY, *start)
-    if program.interpreter is not None:
-        host, elf = program.interpreter
+        return box.encode().data
+
+    def _box(self):
+        box = mailbox.Mailbox()
+        box.add(mailbox.WINDOW, self.window.path, SIZE)
+        return box
+
+    def _make(self, program, creds, filters, first, rules, mode):
+        box = self._box()
+        host, elf = program.host, program.elf
+        if mode and program.interpreter is None and self.fast.is_of_image(program.path):
+            host, elf = self.fast.patched(host)
+        origin = _map_object(box, PROGRAM, host, elf)
+        base = PROGRAM if program.elf.position_independent else ABSOLUTE
+        start = base, program.elf.entry - origin
+        box.add(mailbox.AUXV, _AT_PHDR, base, program.elf.headers - origin)
+        box.add(mailbox.AUXV, _AT_PHNUM, ABSOLUTE, program.elf.header_count)
+        box.add(mailbox.AUXV, _AT_ENTRY, *start)
+        if program.interpreter is not None:
+            host, elf = program.interpreter
+            if mode:
+                host, elf = self.fast.patched(host)
+            loader_origin = _map_object(box, INTERPRETER, host, elf)
+            start = INTERPRETER if elf.position_independent else ABSOLUTE, elf.entry - loader_origin
+            box.add(mailbox.AUXV, _AT_BASE, INTERPRETER, -loader_origin)
+        _identity(box, program, creds)
+        if program.directory is not None:
+            box.add(mailbox.CHDIR, program.directory)
+        if program.elf.exec_stack:
+            box.add(mailbox.EXEC_STACK)
+        box.add(mailbox.COMM, program.name.rsplit(b"/", 1)[-1][:_COMM_LENGTH])
+        if first:
+            box.add(mailbox.NO_NEW_PRIVS)
+            if rules is not None:
+                box.add(mailbox.LANDLOCK, rules)
+        for address in filters:
+            box.add(mailbox.FILTER, address)
         if mode:
-            host, elf = fast.patched(host)
-        loader_origin = _map_object(box, INTERPRETER, host, elf, 0)
-        start = INTERPRETER if elf.position_independent else ABSOLUTE, elf.entry - loader_origin
-        box.add(mailbox.AUXV, _AT_BASE, INTERPRETER, -loader_origin)
-    _identity(box, program, creds)
-    if program.directory is not None:
-        box.add(mailbox.CHDIR, program.directory)
-    if program.elf.exec_stack:
-        box.add(mailbox.EXEC_STACK)
-    box.add(mailbox.COMM, program.name.rsplit(b"/", 1)[-1][:_COMM_LENGTH])
-    if first:
-        box.add(mailbox.NO_NEW_PRIVS)
-        if rules is not None:
-            box.add(mailbox.LANDLOCK, rules)
-    for address in filters:
-        box.add(mailbox.FILTER, address)
-    if mode:
-        box.add(mailbox.FAST, mode)
-    box.add(mailbox.JUMP, *start)
-    return box.encode()
+            box.add(mailbox.FAST, mode)
+        box.add(mailbox.JUMP, *start)
+        return box.encode()
 
 
 def _random_base():
@@ -78,13 +108,16 @@ def _identity(box, program, creds):
     box.add(mailbox.AUXV, _AT_SECURE, ABSOLUTE, int(secure))
 
 
-def _map_object(box, base, host, elf, hint):
-    """Operations that map one ELF file; the address that offsets from its base are relative to."""
+def _map_object(box, base, host, elf):
+    """Operations that map one ELF file; the address that offsets from its base are relative to.
+
+    A program is placed by Encoded.placed(), an interpreter where the kernel likes.
+    """
     low, span = elf.span()
     box.add(mailbox.OPEN, host)
     if elf.position_independent:
         align = max(segment.align for segment in elf.segments)
-        box.add(mailbox.RESERVE, base, span, hint & -align, align)
+        box.add(mailbox.RESERVE, base, span, mailbox.Hint(align) if base == PROGRAM else 0, align)
         origin = low
     else:
         base, origin = ABSOLUTE, 0

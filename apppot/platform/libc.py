@@ -21,10 +21,10 @@ _words = (ctypes.c_char_p * 2)(b"", None)  # an argv of one word; its end is an 
 SYS_PIDFD_OPEN = 434
 SYS_PIDFD_GETFD = 438
 
-PROCESS_VM_WRITEV = _libc.process_vm_writev
-PROCESS_VM_WRITEV.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong,
-                              ctypes.c_ulong]
-PROCESS_VM_WRITEV.restype = ctypes.c_ssize_t
+PROCESS_VM_READV, PROCESS_VM_WRITEV = _libc.process_vm_readv, _libc.process_vm_writev
+for _function in (PROCESS_VM_READV, PROCESS_VM_WRITEV):
+    _function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+    _function.restype = ctypes.c_ssize_t
 
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long

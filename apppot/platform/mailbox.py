@@ -10,7 +10,15 @@ from apppot.platform.layout import MAILBOX, MAILBOX_SIZE
 ABSOLUTE = 0                       # a base that is 0: offsets are addresses
 PROGRAM, INTERPRETER = 1, 2
 
+_WORD = struct.Struct("<Q")
 _WORD_MASK = 0xFFFFFFFFFFFFFFFF
+
+
+class Hint:
+    """An operand that becomes an address when the mailbox is used: a multiple of `align`, a power of two."""
+
+    def __init__(self, align):
+        self.align = align
 
 
 class Mailbox:
@@ -20,6 +28,7 @@ class Mailbox:
         self._words = []
         self._strings = bytearray()
         self._pointers = []            # indices of words that are offsets into the strings
+        self._hint = None              # (index of the word, alignment)
 
     def add(self, operation, *operands):
         self._words.append(operation)
@@ -28,11 +37,14 @@ class Mailbox:
                 self._pointers.append(len(self._words))
                 self._words.append(len(self._strings))
                 self._strings += operand + b"\0"
+            elif isinstance(operand, Hint):
+                self._hint = len(self._words), operand.align
+                self._words.append(0)
             else:
                 self._words.append(operand & _WORD_MASK)
 
     def encode(self):
-        """The bytes to write at MAILBOX, or ValueError when they don't fit."""
+        """The Encoded, or ValueError when it does not fit."""
         words = self._words
         start = MAILBOX + len(words) * 8
         if start + len(self._strings) > MAILBOX + MAILBOX_SIZE:
@@ -40,4 +52,21 @@ class Mailbox:
         for index in self._pointers:
             words[index] += start
         self._pointers = []
-        return struct.pack(f"{len(words)}Q", *words) + bytes(self._strings)
+        return Encoded(struct.pack(f"{len(words)}Q", *words) + bytes(self._strings), self._hint)
+
+
+class Encoded:
+    """`data`: the bytes to write at MAILBOX."""
+
+    def __init__(self, data, hint):
+        self.data = data
+        self._hint = hint
+
+    def placed(self, address):
+        """The bytes with the program's hint, if there is one, set to `address`."""
+        if self._hint is None:
+            return self.data
+        index, align = self._hint
+        data = bytearray(self.data)
+        _WORD.pack_into(data, index * 8, address & -align)
+        return data

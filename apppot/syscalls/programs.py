@@ -31,8 +31,21 @@ class Program:
     __slots__ = ("path", "host", "elf", "interpreter", "name", "prefix", "set_uid", "set_gid", "say", "creds", "directory")
 
     def __init__(self):
-        for name in self.__slots__:
-            setattr(self, name, None)
+        self.path = self.host = self.elf = self.interpreter = self.name = self.prefix = self.set_uid = self.set_gid = None
+        self.say = self.creds = self.directory = None
+
+
+class _Content:
+    """What is in a file that can be executed: `content`, an Elf or a script line, and its `mode` bits.
+
+    `allowed`: who may execute it, for a file of the image; kept with the file's node. See _who().
+    """
+
+    __slots__ = ("content", "mode", "allowed")
+
+    def __init__(self, content, mode):
+        self.content, self.mode = content, mode
+        self.allowed = set()
 
 
 def find(task, node, name):
@@ -40,9 +53,10 @@ def find(task, node, name):
     prefix = None
     script_name = name
     for _ in range(_MAX_REWRITES + 1):
-        content = _executable(task, node)
+        found = _executable(task, node)
+        content = found.content
         if isinstance(content, elf.Elf):
-            return _program(task, node, name, content, prefix)
+            return _program(task, node, name, found, prefix)
         interpreter, argument = content
         words = [interpreter] + ([argument] if argument else []) + [script_name]
         prefix = words if prefix is None else words + prefix[1:]
@@ -52,7 +66,10 @@ def find(task, node, name):
 
 
 def _executable(task, node):
-    """Elf of the node, or (interpreter, argument) of a script."""
+    """The _Content of the node."""
+    known = node.program
+    if known is not None and _who(task) in known.allowed:
+        return known
     if not node.kind:
         raise OSError(ENOENT, os.strerror(ENOENT))
     if node.kind != stat.S_IFREG:
@@ -61,19 +78,31 @@ def _executable(task, node):
         task.ns.access(task.caller, node, _X_OK)
     try:
         host = task.ns.content(node)
-        content, changed = _read(host)
-        written = node.upper or node.mount is None      # files of the image are written by nobody but who fills them
-        if written and changed > time.time() - _SETTLED and task.machine.being_written(host):
-            raise OSError(ETXTBSY, os.strerror(ETXTBSY))
-        return content
+        status = node.st if node.st is not None else os.stat(host)
+        content = _read(host, status)
     except elf.WrongMachine as error:
         task.machine.warn_once(node.path, f"{os.fsdecode(node.path)}: {error.kind} can't be run here")
         raise
+    if node.upper or node.mount is None:                    # files of the image are written by nobody but who fills them
+        if status.st_ctime > time.time() - _SETTLED and task.machine.being_written(host):
+            raise OSError(ETXTBSY, os.strerror(ETXTBSY))
+        return _Content(content, status.st_mode)
+    if known is None:
+        known = _Content(content, status.st_mode)
+        if node.mount.fs.cached:       # a lower file: when it is changed it is copied up, and has another node
+            node.program = known
+    known.allowed.add(_who(task))
+    return known
 
 
-def _read(host):
-    """(content, when the file was changed)."""
-    status = os.stat(host)
+def _who(task):
+    """What decides what a caller may execute: for the host user the host, which does not change its mind."""
+    caller = task.caller
+    return (caller.uid, caller.gid, tuple(caller.groups)) if caller.virtual else None
+
+
+def _read(host, status):
+    """The content of the host file, whose os.stat_result is `status`."""
     key = (host, status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
     content = _parsed.get(key)
     if content is None:
@@ -86,12 +115,12 @@ def _read(host):
         if len(_parsed) >= _PARSED_LIMIT:
             _parsed.clear()
         _parsed[key] = content
-    return content, status.st_ctime
+    return content
 
 
 def loader(host):
     """(host path, Elf) of a dynamic loader."""
-    return host, _read(host)[0]
+    return host, _read(host, os.stat(host))
 
 
 def _script(start):
@@ -113,29 +142,27 @@ def _script(start):
     return interpreter, argument
 
 
-def _program(task, node, name, content, prefix):
+def _program(task, node, name, found, prefix):
     program = Program()
-    program.path, program.host, program.elf = node.path, node.host, content
-    program.name, program.prefix, program.say, program.creds, program.directory = name, prefix, None, None, None
-    program.interpreter = None
-    if content.interpreter is not None:
-        loader = task.ns.resolve(task.caller, content.interpreter)
-        loader_content = _executable(task, loader)
+    program.path, program.host, program.elf = node.path, node.host, found.content
+    program.name, program.prefix = name, prefix
+    if found.content.interpreter is not None:
+        loader = task.ns.resolve(task.caller, found.content.interpreter)
+        loader_content = _executable(task, loader).content
         if not isinstance(loader_content, elf.Elf):
             raise OSError(ELIBBAD, os.strerror(ELIBBAD))
         program.interpreter = loader.host, loader_content
-    program.set_uid, program.set_gid = _set_ids(task, node)
+    program.set_uid, program.set_gid = _set_ids(task, node, found.mode)
     return program
 
 
-def _set_ids(task, node):
+def _set_ids(task, node, mode):
     """The effective ids that the file's set-uid and set-gid bits give.
 
     In an image that the host user unpacked every file is that user's; a set-uid file there was root's.
     """
     if node.mount is None or task.creds.no_new_privs:
         return None, None
-    mode = os.stat(node.host).st_mode
     if not mode & (stat.S_ISUID | stat.S_ISGID) and not task.machine.has_records:
         return None, None
     attributes = task.ns.stat(task.caller, node)

@@ -28,9 +28,11 @@ class Node:
     st      os.stat_result of the look-up, or None. Only for the call that looked it up: it isn't refreshed
     magic   for file systems with magic links to use
     target  text of a symlink that can't change
+    program what exec has found in a file that can't change, or None
     """
 
-    __slots__ = ("path", "host", "kind", "mount", "slash", "parent", "name", "dir", "upper", "st", "magic", "target")
+    __slots__ = ("path", "host", "kind", "mount", "slash", "parent", "name", "dir", "upper", "st", "magic", "target",
+                 "program")
 
     def __init__(self, parent, name, host, kind, upper=False, st=None, magic=None):
         self.parent = parent
@@ -44,7 +46,7 @@ class Node:
         self.upper = upper
         self.st = st
         self.magic = magic
-        self.target = None
+        self.target = self.program = None
 
     @classmethod
     def at(cls, path, host, kind, mount, parent=None, name=b""):
@@ -52,7 +54,8 @@ class Node:
         self = cls.__new__(cls)
         self.path, self.host, self.kind, self.mount = path, host, kind, mount
         self.parent, self.name = parent, name
-        self.slash, self.dir, self.upper, self.st, self.magic, self.target = 0, None, False, None, None, None
+        self.slash, self.dir, self.upper, self.st, self.magic = 0, None, False, None, None
+        self.target = self.program = None
         return self
 
     def ending(self, slash):

@@ -77,7 +77,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
 
     def access(self, caller, node, amode):
         host = self.physical(node)
-        st = os.lstat(host)
+        st = node.st if node.st is not None else os.lstat(host)
         if self.natural(caller, st):
             if not amode & os.W_OK or self.writable(node):
                 abi.faccess(host, amode)

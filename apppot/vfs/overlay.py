@@ -655,10 +655,10 @@ class Overlay(OnDisk):
 
     def long_work(self, node, flags):
         """Of a large lower file: making its contents there, and copying it up for a guest that writes to it."""
-        if node.upper or lstat(node.host).st_size < LARGE:
+        if node.upper:
             return None
         writing = flags & (os.O_WRONLY | os.O_RDWR) and not flags & (os.O_TRUNC | abi.O_PATH)
-        if self.whole(node) and (not writing or self.readonly):
+        if self.whole(node) and (not writing or self.readonly) or lstat(node.host).st_size < LARGE:
             return None
         prepared = copyup.temporary(self.work) if writing and not self.readonly else None
         if prepared is not None:

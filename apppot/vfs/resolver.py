@@ -148,6 +148,13 @@ class Resolver:
             end = directory.fixed.get(target) or directory.fs.lookup(caller, directory, target)
             if end.kind != S_IFLNK:
                 return end
+        else:
+            head, slash, name = target.rpartition(b"/")
+            above = self._cache(caller).get(head if target[:1] == b"/" else directory.path + slash + head)
+            if above is not None and above.fs.cached and name not in _DOTS and len(target) < PATH_MAX:
+                end = above.fixed.get(name) or above.fs.lookup(caller, above, name)
+                if end.kind != S_IFLNK:
+                    return end
         return self._walk(caller, target, directory.path, True, 0, 1)
 
     def _walk(self, caller, path, start, follow, flags, links=0):
@@ -171,7 +178,7 @@ class Resolver:
             fail(EXDEV)
         todo = path.split(b"/")
         todo.reverse()
-        keep = caller.root == b"/" and not flags and not links
+        keep = caller.root == b"/" and not flags
         ending = 0      # how the name ended up to now
         via_link = 0
         while todo:
