@@ -67,8 +67,9 @@ def run(given, directory):
     (directory / "material").mkdir()
     material = Material(directory / "material", cache_dir(), ways, place)
     plan = measuring.QUICK if given.quick else measuring.FULL
+    conditions = report.conditions(directory)
     results = measuring.measure_all(chosen(given.names), ways, place, material, plan)
-    found = report.Report(results, ways, missing, plan, report.conditions(directory))
+    found = report.Report(results, ways, missing, plan, conditions)
     print(report.terminal(found))
     for path, text in ((given.json, report.as_json), (given.markdown, report.markdown), (given.plot, plot.svg)):
         if path is not None:

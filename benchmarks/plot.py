@@ -34,11 +34,11 @@ def scale(ratios):
 
 
 def svg(report):
-    """The text of the file. The start of /bin/true is in the ratios of commands where they can't be had without it."""
+    """The text of the file."""
     names = [way.name for way in report.ways if way.name != NATIVE]
     rows = []       # (workload, [(way, ratio)])
     for name, result in report.results.items():
-        found = [(way, report.less_start(result, way) or result.ratio(way)) for way in names]
+        found = [(way, report.judged(result, way)) for way in names]
         if any(ratio for _, ratio in found):
             rows.append((name, found))
     place, lines = scale([ratio for _, found in rows for _, ratio in found if ratio])

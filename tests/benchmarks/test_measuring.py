@@ -68,6 +68,7 @@ def test_only_the_part_is_measured_and_the_start_added(place):
     work = Workload("w", "", part("true"), Figure.PART)
     assert measure(work, [clocked], place, None, QUICK).median(NATIVE) == 1.25
     results = measure_all([ALL[START], work], [clocked], place, None, QUICK, lambda line: None)
+    assert len(results[START].samples[NATIVE]) > len(results["w"].samples[NATIVE]) == QUICK.rounds
     assert (results[START].median(NATIVE), results["w"].median(NATIVE)) == (3, 4.25)
 
 
