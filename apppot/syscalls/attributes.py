@@ -16,7 +16,7 @@ from apppot.syscalls.paths import (
 )
 
 _AT_EACCESS = 0x200
-_S_IFDIR, _S_IFREG, _S_IFLNK = 0o040000, 0o100000, 0o120000
+_S_IFMT, _S_IFDIR, _S_IFREG, _S_IFLNK = 0o170000, 0o040000, 0o100000, 0o120000
 _UTIME_NOW, _UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 _NSEC = 1_000_000_000
 _KEEP = 0xFFFFFFFF
@@ -41,6 +41,8 @@ def _change_open(task, fd, method, *args, o_path=False):
     """The same for an open file. One that has no name any more is changed through a duplicate of the descriptor."""
     if fd == AT_FDCWD and not o_path:
         raise error(EBADF)
+    if not o_path and method in _IN_PLACE and _change_in_place(task, fd, method, args):
+        return 0
     node = node_of_descriptor(task, fd)
     if node is not None and node.kind and (o_path or not _is_o_path(task, fd)):
         getattr(task.ns, method)(task.caller, node, *args)
@@ -57,6 +59,29 @@ def _change_open(task, fd, method, *args, o_path=False):
     finally:
         os.close(own)
     return 0
+
+
+def _change_in_place(task, fd, method, args):
+    """Change the file behind the descriptor itself, where that is all there is to do. Whether it was done."""
+    times = method == "utime"
+    caller = task.caller
+    if fd < 0 or caller.virtual and (not times or caller.uid):
+        return False
+    own = task.getfd(fd)
+    try:
+        status = os.fstat(own)
+        if status.st_mode & _S_IFMT != _S_IFREG:
+            return False
+        if not task.ns.in_place(caller, os.readlink(b"/proc/self/fd/%d" % own), status, times):
+            return False
+        _OF_DESCRIPTOR[method](own, *args)
+    except PermissionError:
+        if caller.virtual:                 # the file is somebody else's: it may still be the guest root's
+            return False
+        raise
+    finally:
+        os.close(own)
+    return True
 
 
 def _check_deleted(task, link):
@@ -80,6 +105,12 @@ def _is_o_path(task, fd):
 
 
 def _utime_open(fd, atime_ns, mtime_ns):
+    if atime_ns == mtime_ns == _UTIME_NOW:
+        os.utime(fd)                       # allowed to everybody who may write
+        return
+    if not {atime_ns, mtime_ns} & {_UTIME_NOW, None}:
+        os.utime(fd, ns=(atime_ns, mtime_ns))
+        return
     import time
 
     now, status = time.time_ns(), os.fstat(fd)
@@ -95,6 +126,7 @@ _OF_DESCRIPTOR = {
     "setxattr": os.setxattr,
     "removexattr": os.removexattr,
 }
+_IN_PLACE = frozenset(("chmod", "chown", "utime"))
 
 
 # -- mode

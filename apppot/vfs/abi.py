@@ -118,6 +118,11 @@ def faccess(path, amode):
 
 def chmod(path, mode):
     """Change the mode of `path`; a symlink is not followed."""
+    if _syscall(_long(452), _long(AT_FDCWD), path, _long(mode), _long(AT_SYMLINK_NOFOLLOW)) == 0:   # fchmodat2, Linux 6.6
+        return
+    code = ctypes.get_errno()
+    if code != ENOSYS:
+        raise OSError(code, os.strerror(code))
     fd = os.open(path, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.chmod(b"/proc/self/fd/%d" % fd, mode)

@@ -34,6 +34,7 @@ class HostFS(OnDisk):
         kind = S_IFMT(os.stat(self.host).st_mode)
         self.kind = kind
         self.fd = os.open(self.host, abi.O_PATH | os.O_CLOEXEC) if kind == S_IFDIR else -1
+        self.changeable = self.host.rstrip(b"/") if kind == S_IFDIR and not readonly else None
         self.directories = {}   # path below the root -> Directory: its mounts and cookies must stay
 
     def roots(self):

@@ -18,14 +18,19 @@ class HostNames:
         self._moved = {}                   # host path of a lower directory -> guest path or None
         self._copies = {}                  # host path of a copy of a file -> host path of the original
         self._cache = {}                   # host directory -> guest directory
+        self._changeable = {}              # host path of a layer or mount -> its file system, see changeable()
+        self._changeable_cache = {}        # host directory -> the same, or None
 
     def set_mounts(self, mounts):
-        self._layers = {}
+        self._layers, self._changeable = {}, {}
         for mount in mounts:
             top = mount.path if mount.path != b"/" else b""
             for host, below in mount.fs.roots():
-                self._layers.setdefault(host, top + (b"/" + below if below else b""))
+                if host not in self._layers:
+                    self._layers[host] = top + (b"/" + below if below else b"")
+                    self._changeable[host] = mount.fs if host == mount.fs.changeable else None
         self._cache.clear()
+        self._changeable_cache.clear()
 
     def directory_moved(self, old, new, lowers):
         """The guest's directory `old`, whose lower parts were `lowers`, is now `new`; None: it was removed."""
@@ -82,6 +87,23 @@ class HostNames:
             self._cache.clear()
         self._cache[head] = top + below
         return top + below + b"/" + name
+
+    def changeable(self, host):
+        """The file system whose regular file, the host's file `host`, is changed where it is; None: ask by its guest path."""
+        head, _, name = host.rpartition(b"/")
+        if name[-10:] == _DELETED or host in self._layers or host in self._copies:
+            return None
+        try:
+            return self._changeable_cache[head]
+        except KeyError:
+            pass
+        prefix = head
+        while prefix and prefix not in self._layers:
+            prefix = prefix.rpartition(b"/")[0]
+        if len(self._changeable_cache) > MAX_CACHED:
+            self._changeable_cache.clear()
+        found = self._changeable_cache[head] = self._changeable.get(prefix)
+        return found
 
     def _top(self, head):
         """(guest path of the longest known prefix of `head`, what is below it); (None, b"") when there is none."""

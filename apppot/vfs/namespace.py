@@ -354,6 +354,16 @@ class Namespace(MountTable):
 
     # Changing attributes
 
+    def in_place(self, caller, host, status, times=False):
+        """Whether chmod, chown and utime of an open regular file are what the host's kernel makes of them.
+
+        `host`, `status`: its name on the host and os.stat_result; `times`: only utime is meant.
+        """
+        fs = self.host_names.changeable(host)
+        if fs is None or fs.readonly:
+            return False
+        return times and not caller.uid if caller.virtual else fs.ownership.of(status) is None
+
     def _changeable(self, node):
         if not node.kind:
             fail(ENOENT)

@@ -32,6 +32,10 @@ class OnDisk(ExtendedAttributes, Filesystem):
         """The host path with the attributes of an existing node."""
         return node.host
 
+    def _status(self, node):
+        """os.stat_result of an existing node, of its look-up if that had it."""
+        return node.st if node.st is not None else os.lstat(self.physical(node))
+
     def pin(self, caller, node, data=True):
         """(path, fd) of an existing node to be changed: `path` for calls that don't follow a symlink at its end,
         `fd` to be closed afterwards, or -1. data: whether the contents are needed."""
@@ -154,7 +158,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
 
     def _owned(self, caller, node):
         """stat and seen attributes of a file the caller must own."""
-        st = os.lstat(self.physical(node))
+        st = self._status(node)
         seen = self.ownership.attributes(caller, st)
         if caller.uid and seen.st_uid != caller.uid:
             fail(EPERM)
@@ -198,7 +202,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
     def chown(self, caller, node, uid, gid):
         if uid == -1 and gid == -1:
             return
-        st = os.lstat(self.physical(node))
+        st = self._status(node)
         seen = self.ownership.attributes(caller, st)
         if caller.uid:
             if seen.st_uid != caller.uid or uid not in (-1, caller.uid):
@@ -228,7 +232,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
     def utime(self, caller, node, atime_ns, mtime_ns):
         if atime_ns is None and mtime_ns is None:
             return
-        st = os.lstat(self.physical(node))
+        st = self._status(node)
         seen = self.ownership.attributes(caller, st)
         if caller.uid and seen.st_uid != caller.uid:
             if not atime_ns == mtime_ns == abi.UTIME_NOW:

@@ -52,6 +52,7 @@ class Overlay(OnDisk):
         self.upper = os.path.realpath(upper) if upper is not None else None
         self.work = work
         self.readonly = upper is None
+        self.changeable = self.upper
         self.ownership = ownership if ownership is not None else Ownership(self.upper)
         self.top = None
         self.in_part = frozenset()   # lower host directories of which something is left out: guests open the upper part

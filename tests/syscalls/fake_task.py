@@ -126,6 +126,9 @@ class StubNamespace:
     def plain_stat(self, caller, node):
         return self.plain
 
+    def in_place(self, caller, host, status, times=False):
+        return False
+
     def create_path(self, caller, node):
         if node.kind:
             raise OSError(EEXIST, os.strerror(EEXIST))

@@ -3,7 +3,7 @@
 import os
 import socket
 import struct
-from errno import EADDRINUSE, ENODATA
+from errno import EADDRINUSE, EBADF, ENODATA
 
 import pytest
 
@@ -45,6 +45,51 @@ def test_a_lower_file_is_changed_in_its_copy(task, world):
     assert (after.st_mode & 0o7777, after.st_size) == (0o741, 2)
     assert (after.st_atime_ns, after.st_mtime_ns) == (5_000_000_006, 7_000_000_008)
     assert lower(world, b"/file") == before
+
+
+def test_an_open_file_of_the_upper_layer_is_changed_where_it_is(task, world, monkeypatch):
+    assert call(task, attributes.truncate, task.path(b"/file"), 3) == 0
+    host = world.node("/file").host
+    fd = os.open(host, os.O_RDONLY)
+    try:
+        task.descriptors[3] = fd
+        looked_up = []
+        monkeypatch.setattr(world.ns, "at", lambda path: looked_up.append(path))
+        times = task.put(struct.pack("<4q", 5, 6, 7, 8))
+        assert call(task, attributes.utimensat, 3, 0, times, 0) == 0
+        assert (os.fstat(fd).st_atime_ns, os.fstat(fd).st_mtime_ns) == (5_000_000_006, 7_000_000_008)
+        assert call(task, attributes.utimensat, 3, 0, 0, 0) == 0
+        assert os.fstat(fd).st_mtime_ns > 7_000_000_008
+        if not task.caller.virtual:
+            assert call(task, attributes.fchmod, 3, 0o741) == call(task, attributes.fchown, 3, -1, -1) == 0
+            assert os.fstat(fd).st_mode & 0o7777 == 0o741
+        assert not looked_up
+        monkeypatch.undo()
+        assert call(task, attributes.fchmod, 3, 0o4711) == 0
+        assert world.ns.stat(task.caller, world.node("/file")).st_mode & 0o7777 == 0o4711
+        os.close(fd)
+        task.descriptors[3] = fd = os.open(host, os.O_PATH)
+        fails(EBADF, task, attributes.fchmod, 3, 0)
+        fails(EBADF, task, attributes.utimensat, 3, 0, times, 0)
+        world.call("unlink", "/file")
+    finally:
+        os.close(fd)
+
+
+def test_a_recorded_mode_is_changed_with_its_record(task, world):
+    assert call(task, attributes.truncate, task.path(b"/file"), 3) == 0
+    node = world.node("/file")
+    root = FakeTask(world.ns)
+    root.creds = task.creds.become(0, 0, (0,))
+    assert call(root, attributes.chmod, root.path(b"/file"), 0o0) == 0
+    assert world.ns.stat(task.caller, node).st_mode & 0o7777 == 0
+    fd = os.open(node.host, os.O_RDONLY)
+    try:
+        task.descriptors[3] = fd
+        assert call(task, attributes.fchmod, 3, 0o644) == 0
+    finally:
+        os.close(fd)
+    assert world.ns.stat(task.caller, node).st_mode & 0o7777 == 0o644
 
 
 def test_a_lower_file_is_changed_through_a_descriptor(task, world):

@@ -6,6 +6,8 @@ from apppot.vfs.hostnames import HostNames
 
 
 class Fs:
+    changeable = b"/upper"
+
     def roots(self):
         return ((b"/upper", b""), (b"/image", b""))
 
@@ -63,3 +65,13 @@ def test_two_directories_change_places(names):
     names.directories_exchanged(b"/a", b"/b", [], [])
     assert names.guest_path(b"/image/a/x") == b"/a/x"
     assert names.guest_path(b"/image/b/x") == b"/b/x"
+
+
+def test_what_is_changed_where_it_is(names):
+    assert names.changeable(b"/upper/a/x") is names.changeable(b"/upper/a/y") is Mount.fs
+    assert names.changeable(b"/image/a/x") is names.changeable(b"/elsewhere/x") is names.changeable(b"/upper") is None
+    assert names.changeable(b"/upper/a/x (deleted)") is None
+    names.know(b"/upper/a/x", b"/image/x")
+    assert names.changeable(b"/upper/a/x") is None
+    names.set_mounts([])
+    assert names.changeable(b"/upper/a/y") is None
