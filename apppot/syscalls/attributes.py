@@ -9,11 +9,12 @@ import struct
 from errno import E2BIG, EBADF, EFAULT, EINVAL, EISDIR, EOPNOTSUPP, ERANGE, EROFS
 
 from apppot.image.xattrs import PRIVATE
-from apppot.syscalls.answer import NATIVE, Run
+from apppot.syscalls.answer import NATIVE, Later, Run
 from apppot.syscalls.decode import Fd, Int, Long, MaybePath, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import (
     AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at, node_of_descriptor,
 )
+from apppot.syscalls.waiting import changed, long_work
 
 _AT_EACCESS = 0x200
 _S_IFMT, _S_IFDIR, _S_IFREG, _S_IFLNK = 0o170000, 0o040000, 0o100000, 0o120000
@@ -32,12 +33,11 @@ def _change(task, dirfd, path, flags, method, *args):
         raise error(EINVAL)
     if not path and flags & AT_EMPTY_PATH:
         return _change_open(task, dirfd, method, *args, o_path=True)
-    node = existing_at(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW)
-    getattr(task.ns, method)(task.caller, node, *args)
-    return 0
+    return changed(task, lambda: existing_at(task, dirfd, path, not flags & AT_SYMLINK_NOFOLLOW),
+                   lambda node: getattr(task.ns, method)(task.caller, node, *args))
 
 
-def _change_open(task, fd, method, *args, o_path=False):
+def _change_open(task, fd, method, *args, o_path=False, waited=False):
     """The same for an open file. One that has no name any more is changed through a duplicate of the descriptor."""
     if fd == AT_FDCWD and not o_path:
         raise error(EBADF)
@@ -45,6 +45,9 @@ def _change_open(task, fd, method, *args, o_path=False):
         return 0
     node = node_of_descriptor(task, fd)
     if node is not None and node.kind and (o_path or not _is_o_path(task, fd)):
+        work = None if waited else long_work(task, node)
+        if work is not None:
+            return Later(work, lambda status: _change_open(task, fd, method, *args, o_path=o_path, waited=True))
         getattr(task.ns, method)(task.caller, node, *args)
         return 0
     if node is not None and not node.kind:
@@ -234,11 +237,17 @@ def _exact(stamp):
 def truncate(task, path: Path, length: Long):
     if length < 0:
         raise error(EINVAL)
-    node = existing_at(task, AT_FDCWD, path)
-    if node.kind != _S_IFREG:
-        raise error(EISDIR if node.kind == _S_IFDIR else EINVAL)
-    task.ns.truncate(task.caller, node, length)
-    return 0
+
+    def find():
+        node = existing_at(task, AT_FDCWD, path)
+        if node.kind != _S_IFREG:
+            raise error(EISDIR if node.kind == _S_IFDIR else EINVAL)
+        return node
+
+    if not length:                         # no contents are needed
+        task.ns.truncate(task.caller, find(), 0)
+        return 0
+    return changed(task, find, lambda node: task.ns.truncate(task.caller, node, length))
 
 
 # -- extended attributes

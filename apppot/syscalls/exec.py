@@ -4,7 +4,7 @@ import os
 from errno import E2BIG, EINVAL, ELOOP, ENOENT
 
 from apppot.syscalls import programs, snap, sudo
-from apppot.syscalls.answer import Run, Vector
+from apppot.syscalls.answer import Later, Run, Vector
 from apppot.syscalls.decode import Fd, Int, Path, Ptr
 from apppot.vfs.node import Node
 
@@ -29,10 +29,7 @@ def execveat(task, dirfd: Fd, path: Path, argv: Ptr, envp: Ptr, flags: Int):
         if node.kind == 0o120000:
             raise OSError(ELOOP, os.strerror(ELOOP))
         name = path if start is None or dirfd == _AT_FDCWD else b"/dev/fd/%d/%s" % (dirfd, path)
-    answer = _exec(task, node, name, argv, envp, 1)
-    if name is not path and task.program.prefix is not None and _closes(task, dirfd):
-        raise OSError(ENOENT, os.strerror(ENOENT))         # the interpreter could not open the script
-    return answer
+    return _exec(task, node, name, argv, envp, 1, None if name is path else dirfd)
 
 
 def _closes(task, fd):
@@ -53,13 +50,21 @@ def _of_descriptor(task, fd):
     return Node.at(link, task.machine.copy_of_descriptor(task, fd), 0o100000, None)
 
 
-def _exec(task, node, name, argv, envp, index):
-    """Answer for the call whose path is argument `index`; argv and envp are the two after it."""
+def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
+    """Answer for the call whose path is argument `index`; argv and envp are the two after it.
+
+    `fd`: the descriptor that `name` goes through, or None; `waited`: a large file was made by a process beside us.
+    """
     if sudo.is_sudo(task, node):
         return _sudo(task, argv, envp, index)
     if snap.is_snap(task, node):
         return _snap(task, argv, index)
-    program = programs.find(task, node, name)
+    try:
+        program = programs.find(task, node, name, not waited)
+    except programs.Unfilled as unfilled:
+        return Later(unfilled.work, lambda status: _exec(task, task.ns.at(node.path), name, argv, envp, index, fd, True))
+    if fd is not None and program.prefix is not None and _closes(task, fd):
+        raise OSError(ENOENT, os.strerror(ENOENT))         # the interpreter could not open the script
     args = {index: task.machine.stub}
     if program.prefix is not None:
         args[index + 1] = Vector(program.prefix + read_vector(task, argv)[1:])

@@ -6,9 +6,11 @@ The last component is taken for itself, even with a "/" behind it (follow=None):
 import os
 from errno import EINVAL, ENOENT
 
+from apppot.syscalls.answer import Later
 from apppot.syscalls.decode import Fd, Int, Path, UInt
 from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, error, existing_at,
                                    node_at, node_of_descriptor)
+from apppot.syscalls.waiting import changed, long_work
 
 _S_IFREG = 0o100000
 _RENAME_FLAGS, _RENAME_EXCHANGE = 7, 2        # RENAME_NOREPLACE, _EXCHANGE, _WHITEOUT of <linux/fs.h>
@@ -48,6 +50,10 @@ def link(task, old: Path, new: Path):
 
 
 def linkat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: Int):
+    return _link(task, old_dirfd, old, new_dirfd, new, flags)
+
+
+def _link(task, old_dirfd, old, new_dirfd, new, flags, waited=False):
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         raise error(EINVAL)
     if not old and flags & AT_EMPTY_PATH:
@@ -56,6 +62,10 @@ def linkat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: Int)
             raise error(ENOENT)
     else:
         source = existing_at(task, old_dirfd, old, bool(flags & AT_SYMLINK_FOLLOW))
+    if not waited:
+        work = long_work(task, source)
+        if work is not None:
+            return Later(work, lambda status: _link(task, old_dirfd, old, new_dirfd, new, flags, True))
     target = node_at(task, new_dirfd, new, None)
     if source.mount.fs is task.machine.procfs and source.kind == _S_IFREG:
         # /proc/self/fd/N of a file without a name: the way to give it one (open(2), O_TMPFILE)
@@ -93,5 +103,5 @@ def renameat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path):
 def renameat2(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: UInt):
     if flags & ~_RENAME_FLAGS or flags & _RENAME_EXCHANGE and flags & ~_RENAME_EXCHANGE:
         raise error(EINVAL)
-    task.ns.rename(task.caller, node_at(task, old_dirfd, old, None), node_at(task, new_dirfd, new, None), flags)
-    return 0
+    return changed(task, lambda: node_at(task, old_dirfd, old, None),
+                   lambda node: task.ns.rename(task.caller, node, node_at(task, new_dirfd, new, None), flags))

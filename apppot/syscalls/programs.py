@@ -9,6 +9,7 @@ import time
 from errno import EACCES, ELIBBAD, ELOOP, ENOENT, ENOEXEC, ETXTBSY
 
 from apppot.syscalls import elf
+from apppot.syscalls.waiting import long_work
 
 _SCRIPT_LINE = 256                 # BINPRM_BUF_SIZE, <linux/binfmts.h>
 _MAX_REWRITES = 5                  # exec_binprm() in fs/exec.c
@@ -48,15 +49,23 @@ class _Content:
         self.allowed = set()
 
 
-def find(task, node, name):
-    """The Program for `node`, which execve named `name`."""
+class Unfilled(Exception):
+    """A large file of a lazy image has to be made first: `work()` does it. See Namespace.long_work."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.work = work
+
+
+def find(task, node, name, wait=False):
+    """The Program for `node`, which execve named `name`. wait: raise Unfilled rather than make a large file here."""
     prefix = None
     script_name = name
     for _ in range(_MAX_REWRITES + 1):
-        found = _executable(task, node)
+        found = _executable(task, node, wait)
         content = found.content
         if isinstance(content, elf.Elf):
-            return _program(task, node, name, found, prefix)
+            return _program(task, node, name, found, prefix, wait)
         interpreter, argument = content
         words = [interpreter] + ([argument] if argument else []) + [script_name]
         prefix = words if prefix is None else words + prefix[1:]
@@ -65,7 +74,7 @@ def find(task, node, name):
     raise OSError(ELOOP, os.strerror(ELOOP))
 
 
-def _executable(task, node):
+def _executable(task, node, wait):
     """The _Content of the node."""
     known = node.program
     if known is not None and _who(task) in known.allowed:
@@ -76,6 +85,9 @@ def _executable(task, node):
         raise OSError(EACCES, os.strerror(EACCES))
     if node.mount is not None:         # a file without a name was opened already
         task.ns.access(task.caller, node, _X_OK)
+    work = long_work(task, node, os.O_RDONLY) if wait else None
+    if work is not None:
+        raise Unfilled(work)
     try:
         host = task.ns.content(node)
         status = node.st if node.st is not None else os.stat(host)
@@ -142,13 +154,13 @@ def _script(start):
     return interpreter, argument
 
 
-def _program(task, node, name, found, prefix):
+def _program(task, node, name, found, prefix, wait):
     program = Program()
     program.path, program.host, program.elf = node.path, node.host, found.content
     program.name, program.prefix = name, prefix
     if found.content.interpreter is not None:
         loader = task.ns.resolve(task.caller, found.content.interpreter)
-        loader_content = _executable(task, loader).content
+        loader_content = _executable(task, loader, wait).content
         if not isinstance(loader_content, elf.Elf):
             raise OSError(ELIBBAD, os.strerror(ELIBBAD))
         program.interpreter = loader.host, loader_content

@@ -79,8 +79,10 @@ class Namespace(MountTable):
         return node.mount.fs.create(caller, node)
 
     def long_work(self, node, flags):
-        """What opening an existing regular file begins with that takes long: a function to call in a process beside
-        this one, which returns an exit status; open() is to be called after its end. None: nothing does.
+        """What opening an existing regular file with `flags` begins with that takes long: a function to call in a process
+        beside this one, which returns an exit status; open() is to be called after its end. None: nothing does.
+
+        Calls that change the file and don't open it begin as opening it for writing does, execve as for reading.
         """
         return node.mount.fs.long_work(node, flags)
 

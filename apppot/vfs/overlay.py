@@ -661,9 +661,12 @@ class Overlay(OnDisk):
         writing = flags & (os.O_WRONLY | os.O_RDWR) and not flags & (os.O_TRUNC | abi.O_PATH)
         if self.whole(node) and (not writing or self.readonly) or lstat(node.host).st_size < LARGE:
             return None
-        prepared = copyup.temporary(self.work) if writing and not self.readonly else None
-        if prepared is not None:
-            self.prepared[node.host] = prepared
+        prepared = None
+        if writing and not self.readonly:
+            prepared = self.prepared.get(node.host)
+            if prepared is not None and os.path.lexists(prepared):
+                return None            # by a call that came to nothing
+            prepared = self.prepared[node.host] = copyup.temporary(self.work)
 
         def work():
             source = self.content(node)

@@ -126,6 +126,9 @@ class StubNamespace:
     def plain_stat(self, caller, node):
         return self.plain
 
+    def long_work(self, node, flags):
+        return None
+
     def in_place(self, caller, host, status, times=False):
         return False
 

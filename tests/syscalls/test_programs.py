@@ -7,11 +7,12 @@ from errno import EACCES, ELOOP, ENOENT, ENOEXEC
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from apppot.syscalls import elf, programs
+from apppot.syscalls import elf, exec, programs
+from apppot.syscalls.answer import Later
 from apppot.vfs.caller import Caller
 from apppot.vfs.namespace import Namespace
 from apppot.vfs.overlay import Overlay
-from tests.syscalls.fake_task import FakeMachine, FakeTask
+from tests.syscalls.fake_task import FakeMachine, FakeTask, call
 
 
 def is_elf(path):
@@ -131,3 +132,25 @@ def test_headers_against_pyelftools(path):
         (s["p_vaddr"], s["p_offset"], s["p_filesz"], s["p_memsz"]) for s in loads]
     assert ours.headers == next(s["p_vaddr"] + theirs["e_phoff"] - s["p_offset"] for s in loads
                                 if s["p_offset"] <= theirs["e_phoff"] < s["p_offset"] + s["p_filesz"])
+
+
+def test_a_large_program_that_has_to_be_made_first(task, monkeypatch):
+    """Of a lazy image: execve waits for a process beside the supervisor, and gives up waiting when that fails."""
+    static_program(task)
+    name = script(task, "s", b"#!/bin/interp\n")
+    made = []
+
+    def long_work(node, flags):
+        if node.path == b"/bin/interp" and not made:
+            return lambda: made.append(node.path) or 0
+        return None
+
+    monkeypatch.setattr(task.ns, "long_work", long_work)
+    task.machine.stub, task.machine.sudo_file, task.machine.snap_file = b"/stub", b"", b""
+    path = task.path(name)
+    later = call(task, exec.execve, path, 0, 0)
+    assert later.__class__ is Later and later.work() == 0 and made == [b"/bin/interp"]
+    assert later.finish(0).args[0] == b"/stub" and task.program.path == b"/bin/interp"
+    made.clear()
+    task.program = task.ns.at(b"/bin/interp").program = None
+    assert call(task, exec.execve, path, 0, 0).finish(-9).args[0] == b"/stub" and not made

@@ -7,8 +7,9 @@ from errno import EADDRINUSE, EBADF, ENODATA
 
 import pytest
 
-from apppot.syscalls import attributes, sockets
-from apppot.syscalls.answer import Run, RunHere
+from apppot.syscalls import attributes, names, sockets
+from apppot.syscalls.answer import Later, Run, RunHere
+from apppot.vfs import copyup, overlay
 from tests.syscalls.fake_task import FakeTask, call, fails
 from tests.vfs.world import World
 
@@ -151,3 +152,42 @@ def test_a_socket_is_bound_in_the_upper_layer(task, world):
         os.close(here)
     fails(EADDRINUSE, task, sockets.bind, 3, address, 14)
     assert call(task, sockets.connect, 3, address, 14).args == answer.args
+
+
+@pytest.mark.parametrize("change", [
+    lambda task: call(task, attributes.chmod, task.path(b"/file"), 0o600),
+    lambda task: call(task, attributes.truncate, task.path(b"/file"), 2),
+    lambda task: call(task, attributes.utimensat, CWD, task.path(b"/file"), task.put(struct.pack("<4q", 5, 6, 7, 8)), 0),
+    lambda task: call(task, attributes.fchmod, 3, 0o600),
+    lambda task: call(task, names.link, task.path(b"/file"), task.path(b"/other")),
+    lambda task: call(task, names.rename, task.path(b"/file"), task.path(b"/other")),
+], ids=["chmod", "truncate", "utimensat", "fchmod", "link", "rename"])
+def test_a_large_lower_file_is_copied_beside_the_supervisor(task, world, change, monkeypatch):
+    fd = task.descriptors[3] = os.open(world.lowers[0] + b"/file", os.O_RDONLY)
+    monkeypatch.setattr(overlay, "LARGE", 1)
+    task.machine.procfs = None
+    later = change(task)
+    assert later.__class__ is Later and world.node("/file").host.startswith(world.lowers[0])
+    assert later.work() == 0
+    monkeypatch.setattr(copyup, "copy_data", lambda origin, target: pytest.fail("copied once more"))
+    assert change(task) == 0                               # of a task that does not wait: the copy is there already
+    assert world.node("/other" if world.exists("/other") else "/file").upper
+    os.close(fd)
+
+
+def test_the_wait_for_a_large_file_ends_with_the_change(task, world, monkeypatch):
+    monkeypatch.setattr(overlay, "LARGE", 1)
+    later = call(task, attributes.chmod, task.path(b"/file"), 0o600)
+    assert later.work() == 0
+    assert later.finish(0) == 0
+    assert world.stat("/file").st_mode & 0o7777 == 0o600 and not os.listdir(world.cow.work)
+
+
+def test_a_wait_that_came_to_nothing(task, world, monkeypatch):
+    """The copy is made after all, or the file is gone meanwhile."""
+    monkeypatch.setattr(overlay, "LARGE", 1)
+    later = call(task, attributes.chmod, task.path(b"/file"), 0o600)
+    assert later.finish(-9) == 0
+    assert world.stat("/file").st_mode & 0o7777 == 0o600
+    later = call(task, attributes.chmod, task.path(b"/dir/inner"), 0o600)
+    assert later == 0                                      # empty
