@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -51,11 +52,10 @@ def chosen(patterns):
     return found
 
 
-def run(given, directory):
-    """Measure in `directory`; the exit status."""
-    from tests.guest.make_tree import cache_dir, tree
-    place = Place(given.tree.absolute() if given.tree else tree(),
-                  *(directory / name for name in ("copy", "job", "scratch", "temporary")))
+def run(given, tree, beside, directory):
+    """Measure in the tree, with its copy in `beside` and all else in `directory`; the exit status."""
+    from tests.guest.make_tree import cache_dir
+    place = Place(tree, beside / "copy", *(directory / name for name in ("job", "scratch", "temporary")))
     for made in (place.job, place.scratch, place.temporary):
         made.mkdir()
     copy_tree(place.tree, place.copy)
@@ -77,26 +77,34 @@ def run(given, directory):
     return 0
 
 
-def remove(directory):
-    """Directories only are made writable first: files are hard links to those of the tree."""
-    subprocess.run(["find", directory, "-type", "d", "!", "-perm", "-u+rwx", "-exec", "chmod", "u+rwx", "{}", "+"],
-                   stderr=subprocess.DEVNULL)
-    subprocess.run(["rm", "-rf", directory])
+@contextmanager
+def directory_in(parent):
+    """A new directory, removed at the end. Only directories are made writable for that: files may be the tree's own."""
+    path = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=parent))
+    try:
+        yield path
+    finally:
+        subprocess.run(["find", path, "-type", "d", "!", "-perm", "-u+rwx", "-exec", "chmod", "u+rwx", "{}", "+"],
+                       stderr=subprocess.DEVNULL)
+        subprocess.run(["rm", "-rf", path])
 
 
 def main():
     given = arguments()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))     # so that nothing is left
-    directory = Path(tempfile.mkdtemp(prefix="benchmarks-", dir=os.environ.get("TMPDIR", "/var/tmp")))
+    from tests.guest.make_tree import tree
+    temporary = os.environ.get("TMPDIR", "/var/tmp")
     try:
-        return run(given, directory)
+        root = given.tree.absolute() if given.tree else tree()
+        # On one file system the copy is made of hard links, and what is read is the same for all ways.
+        with (directory_in(root.parent if os.access(root.parent, os.W_OK) else temporary) as beside,
+              directory_in(temporary) as directory):
+            return run(given, root, beside, directory)
     except OSError as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    finally:
-        remove(directory)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ echo "elapsed $((${e/./} - ${b/./}))" >&2; exit $r
 class Place:
     """Host directories that a command sees: the tree, a writable copy of it, the job directory, what is at /tmp.
 
-    All but the tree are on one file system, and so is what AppPot's guests write: it makes its files in `temporary`.
+    The last three are on one file system, and so is what AppPot's guests write: it makes its files in `temporary`.
     """
 
     tree: Path
