@@ -37,8 +37,8 @@ class Layer:
     def content(self, host):
         """Make the contents of the layer's regular file `host`, if they aren't there yet."""
 
-    def whole(self, host):
-        """Whether the contents of the layer's file `host` are there."""
+    def whole(self, host, st=None):
+        """Whether the contents of the layer's file `host` are there. st: its os.stat_result, if that is known."""
         return True
 
     def close(self):

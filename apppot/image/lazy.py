@@ -193,16 +193,22 @@ class LazyTree(Layer):
         entry = self.entry(*_split(host))
         if entry is None or S_IFMT(entry[MODE]) != S_IFREG:
             return
+        if not self._is_whole(entry, host):
+            self._telling(self._fill, host, entry)
+            self._whole.add(entry[NUMBER])
+
+    def whole(self, host, st=None):
+        entry = self.entry(*_split(host))
+        return entry is None or S_IFMT(entry[MODE]) != S_IFREG or self._is_whole(entry, host, st)
+
+    def _is_whole(self, entry, host, st=None):
         number = entry[NUMBER]
         if number in self._whole:
-            return
-        if not self.is_filled(number) or entry[BLOCKS] and not os.lstat(host).st_blocks:   # a host that crashed lost it
-            self._telling(self._fill, host, entry)
+            return True
+        if not self.is_filled(number) or entry[BLOCKS] and not (st or os.lstat(host)).st_blocks:
+            return False                        # or a host that crashed lost it
         self._whole.add(number)
-
-    def whole(self, host):
-        entry = self.entry(*_split(host))
-        return entry is None or S_IFMT(entry[MODE]) != S_IFREG or entry[NUMBER] in self._whole
+        return True
 
     def is_filled(self, number):
         return os.pread(self._filled, 1, number) == b"\1"

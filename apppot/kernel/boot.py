@@ -286,8 +286,8 @@ def _supervise(machine, running, attendant, creds, paths, command):
 
 def _patched_directory(machine, running):
     """Where patched libraries are kept, or None: the fast path is off (DESIGN §4.2)."""
-    if not running.wall.fast or machine.trace is not None or running.ns.root.fs.recorded:
-        return None                        # what a layer's records say of its files, the cache can't show yet
+    if not running.wall.fast or machine.trace is not None:
+        return None
     home = os.environb.get(b"XDG_CACHE_HOME") or os.path.join(os.path.expanduser(b"~"), b".cache")
     for cache in (os.environb.get(b"APPPOT_CACHE"), home + b"/apppot", running.run_dir):
         try:

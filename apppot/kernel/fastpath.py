@@ -9,6 +9,7 @@ import struct
 
 from apppot.kernel.credentials import FS_CAPS
 from apppot.kernel.patching import NUMBERS, PatchedLibraries
+from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
 from apppot.platform.layout import FAST_BODY, FAST_CODE, FAST_END, FAST_STATE, STUB_END
 from apppot.platform.registers import (EFLAGS, ORIG_RAX, R8, R9, R10, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RIP,
@@ -17,6 +18,7 @@ from apppot.syscalls import programs
 from apppot.syscalls.answer import Run
 from apppot.syscalls.decode import Int
 from apppot.syscalls.table import by_name
+from apppot.vfs.caller import KERNEL, Caller
 
 MISSED = 1 << 32                           # set in the number's register by the stub
 _AT_FDCWD = -100
@@ -43,11 +45,12 @@ class FastPath:
     def __init__(self, running, cache_directory):
         self.running, self.ns = running, running.ns
         self.tlb = tlb.Tlb(running.window.memory, os.getuid(), os.getgid())
-        self.libraries = PatchedLibraries(cache_directory)
-        for dev, ino in self.ns.ownership.records:
-            self.tlb.record(dev, ino)
-        self.ns.ownership.records.watch = self.tlb.record
-        self.ns.cache = self.tlb
+        self.libraries = PatchedLibraries(cache_directory, [prefix for prefix, _ in self.ns.root.fs.recorded])
+        self.plain = Caller(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups()))
+        self.recorded = Recorded(running.window.memory, self.ns.ownership.records, self.tlb.now_recorded)
+        self.ns.cache = self
+        self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
+        self.nothing_recorded = self.recorded.inodes.put_nothing
 
     # -- processes
 
@@ -144,7 +147,7 @@ class FastPath:
         node = self.ns.at(path)
         if node.kind == _S_IFDIR:
             status = task.fd_stat(fd)
-            self._put_directory(self.ns.directory(task.caller, node), (status.st_dev, status.st_ino), b"")
+            self._put_open_directory(node, (status.st_dev, status.st_ino))
 
     def _put(self, task, dirfd, path):
         head, slash, name = path.rpartition(b"/")
@@ -158,12 +161,37 @@ class FastPath:
         directory = self.ns.known_directory(task.caller, path, start)
         if directory is None:
             return
-        pure = self._put_directory(directory, base, head)
+        for_root = 0
+        if task.caller.virtual and self.plain.uid and not self.ns.plain_may_search(task.caller, path, start):
+            for_root = tlb.FOR_ROOT
+        pure = self._put_directory(directory, base, head, for_root)
         if directory.fs.cached:
-            self._put_name(task, directory, (base, path, start), name, pure)
+            node = directory.fixed.get(name) or directory.fs.lookup(task.caller, directory, name)
+            if pure and node.kind:
+                self._put_inode(directory, node)
+            self._put_name(task, directory, (base, path, start), node, pure, for_root)
 
-    def _put_directory(self, directory, base, text):
-        """The entry of a directory; whether names in it need none of their own."""
+    def _put_open_directory(self, node, key):
+        """The entry of a directory that guests have open; `key`: its (st_dev, st_ino)."""
+        directory = self.ns.directory(KERNEL, node)
+        try:
+            directory.fs.search(self.plain, directory)
+        except OSError:
+            self._put_directory(directory, key, b"", tlb.FOR_ROOT)
+        else:
+            self._put_directory(directory, key, b"", 0)
+
+    def _put_inode(self, directory, node):
+        """What is recorded of an existing file in a directory that is `native`."""
+        of_layer = directory.fs.recorded_below(directory)
+        key = self.recorded.missed(node, of_layer)
+        if of_layer and node.kind == _S_IFDIR:
+            self._put_open_directory(node, key)     # whoever looks at it will open it next
+        elif of_layer:
+            self.recorded.missed_in(directory)
+
+    def _put_directory(self, directory, base, text, for_root):
+        """The entry of a directory; whether names in it need none of their own. for_root: the flag or 0."""
         native = None if directory.mounts else directory.fs.native(directory)
         if native is not None and not text and base != (0, 0):
             status = os.lstat(native[0])   # a descriptor may be of a lower directory that was renamed since
@@ -173,30 +201,40 @@ class FastPath:
             self.tlb.put(tlb.DIRECTORY, base, text, tlb.MERGED, 0, b"")
             return False
         host, writable, verify = native
-        flags = tlb.WRITABLE if writable else 0
+        flags = for_root
         if directory.fs.plain_directory(directory):
             flags |= tlb.LISTABLE
-        if self.ns.nothing_below(directory):
+        if writable:
+            flags |= tlb.WRITABLE
+            if self.recorded.records and self.ns.ownership.of(os.lstat(host)) is not None:
+                flags |= tlb.OWNED
+        if directory.fs.recorded_below(directory):
+            flags |= tlb.RECORDED
+        elif self.ns.nothing_below(directory):
             flags |= tlb.DEEP
         identity = (0, 0)
         if verify:
             status = os.lstat(host)
             flags, identity = flags | tlb.VERIFY, (status.st_dev, status.st_ino)
+        if flags & tlb.RECORDED and not text and self.recorded.inodes.put_directory(base, self.tlb.generation, flags):
+            return True
         self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity)
         return True
 
-    def _put_name(self, task, directory, key, name, pure):
+    def _put_name(self, task, directory, key, node, pure, flags):
         """The entry of a whole name: of a file or nothing in a merged directory, of a file behind a symlink."""
         base, path, start = key
-        node = directory.fixed.get(name) or directory.fs.lookup(task.caller, directory, name)
+        name = node.name
         if node.kind == _S_IFLNK:
             node = self.ns.resolve(task.caller, path, start)
         elif pure:
             return
-        if node.kind == _S_IFREG and node.mount.fs.cached and node.mount.fs.whole(node):
-            self.tlb.put(tlb.NAME, base, path, tlb.FILE, 0, node.host)
+        if node.kind == _S_IFREG and node.mount.fs.cached:
+            of_layer = node.mount.fs.recorded_file(node)
+            self.recorded.missed(node, of_layer)
+            self.tlb.put(tlb.NAME, base, path, tlb.FILE, flags | (tlb.RECORDED if of_layer else 0), node.host)
         elif not node.kind and not pure and name not in directory.given_out:
-            self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, 0, b"")
+            self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, flags, b"")
 
     # -- signals
 

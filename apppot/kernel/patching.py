@@ -11,6 +11,7 @@ The copies lie in the cache, named by what the original's inode says, and are ma
 import os
 import re
 import struct
+import zlib
 
 from apppot.platform.layout import FAST_ENTRY
 from apppot.syscalls.table import by_name
@@ -31,10 +32,12 @@ _LARGEST = 64 << 20
 
 
 class PatchedLibraries:
-    """`directory`: host directory of the copies; `known`: {host path of a copy: host path of the original}."""
+    """`directory`: host directory of the copies; `cached`: what host paths in the cache begin with: such a path tells
+    the image, while inodes of removed trees come again; `known`: {host path of a copy: host path of the original}."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, cached=()):
         self.directory = directory
+        self.cached = tuple(cached)
         self.known = {}
         self._copies = {}
 
@@ -53,6 +56,8 @@ class PatchedLibraries:
             return None
         name = b"%x-%x-%x-%x-%x-%d" % (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, FAST_ENTRY,
                                        _VERSION)
+        if host.startswith(self.cached):
+            name += b"-%08x" % zlib.crc32(host)
         path = self.directory + b"/" + name
         if not os.path.exists(path):
             with open(host, "rb") as file:

@@ -12,13 +12,11 @@ from apppot.platform.layout import TLB_OFFSET
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 240
 DIRECTORY, NAME, CWD = 1, 2, 3             # key spaces
 MERGED, PURE, FILE, ABSENT = range(4)      # kinds
-WRITABLE, LISTABLE, VERIFY, DEEP = 1, 2, 4, 8
+WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED = (1 << bit for bit in range(7))
 OFF, PLAIN, ROOT = range(3)                # modes of a process
 
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
-_RECORDS = TLB_OFFSET + 0x201000
-_RECORD_BITS = 20
 _HEADER = struct.Struct("<IIIIII")
 _ENTRY = struct.Struct("<IIQQQQHHHHQ208s240s")         # from `space` on
 _WORD = struct.Struct("<I")
@@ -27,36 +25,33 @@ _GOLDEN, _PRIME = 0x9E3779B97F4A7C15, 0x100000001B3
 
 
 class Tlb:
-    """Writes the cache. `memory` is the window's map."""
+    """Writes the cache. `memory` is the window's map. `generation`: of directories."""
 
     def __init__(self, memory, uid, gid):
         self._memory = memory
-        self._directories = self._names = 1
+        self.generation = self._names = 1
         self._recorded = 0
         self._uid, self._gid = uid, gid
         self._next = {}                    # hash -> how often its places were taken, to take them in turn
         self._header()
 
     def _header(self):
-        _HEADER.pack_into(self._memory, TLB_OFFSET, 1, self._directories, self._names, self._recorded, self._uid, self._gid)
+        _HEADER.pack_into(self._memory, TLB_OFFSET, 1, self.generation, self._names, self._recorded, self._uid, self._gid)
 
     # -- voiding
 
     def directories_changed(self):
-        self._directories += 1
+        self.generation += 1
         self.names_changed()
 
     def names_changed(self):
         self._names += 1
         self._header()
 
-    def record(self, dev, ino):
-        """What the host says of this inode may not be shown any more."""
-        bit = (dev * 31 + ino) * _GOLDEN % (1 << 64) >> 64 - _RECORD_BITS
-        self._memory[_RECORDS + (bit >> 3)] |= 1 << (bit & 7)
-        if not self._recorded:
-            self._recorded = 1
-            self._header()
+    def now_recorded(self):
+        """From now on what the host says of an inode may not be shown unless the inode table agrees."""
+        self._recorded = 1
+        self._header()
 
     # -- filling
 
@@ -69,7 +64,7 @@ class Tlb:
         memory = self._memory
         sequence = _WORD.unpack_from(memory, place)[0]
         _WORD.pack_into(memory, place, sequence | 1)
-        generation = self._names if space == NAME else self._directories
+        generation = self._names if space == NAME else self.generation
         _WORD.pack_into(memory, place + 4, key)
         _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, 0, text,
                          host)
@@ -84,7 +79,7 @@ class Tlb:
             kind, generation, dev, ino, _, _, length, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
             if hashed == key and (kind, dev, ino) == (space, *base) and known[:length] == text:
                 return place
-            if void is None and generation != (self._names if kind == NAME else self._directories):
+            if void is None and generation != (self._names if kind == NAME else self.generation):
                 void = place
         if void is not None:
             return void

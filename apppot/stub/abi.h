@@ -8,20 +8,33 @@ enum { AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, AT_NO_AUTOMOUNT = 0x800, AT
 enum { O_ACCMODE = 3, O_CREAT = 0100, O_EXCL = 0200, O_TRUNC = 01000, O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000,
        O_PATH = 010000000, O_TMPFILE = 020000000, O_KNOWN = 037777703 };
 enum { RESOLVE_NO_SYMLINKS = 4 };
-enum { S_IFMT = 0170000, S_IFLNK = 0120000, S_IFDIR = 0040000 };
+enum { S_IFMT = 0170000, S_IFLNK = 0120000, S_IFREG = 0100000, S_IFDIR = 0040000 };
+enum { R_OK = 4, X_OK = 1 };
+enum { STATX_BASIC_STATS = 0x7ff };
 enum { ENOENT = 2 };
 
 struct stat64 {                         /* <asm/stat.h> of x86-64 */
     uint64_t dev, ino, nlink;
     uint32_t mode, uid, gid, pad;
-    uint64_t rest[14];
+    uint64_t rdev, size, blksize, blocks;
+    struct { int64_t seconds; uint64_t nanoseconds; } accessed, modified, changed;
+    uint64_t unused[3];
 };
-struct statx64 {                        /* <linux/stat.h>, as far as it is looked at */
+_Static_assert(sizeof(struct stat64) == 144, "what the kernel writes");
+struct statx_time {
+    int64_t seconds;
+    uint32_t nanoseconds, pad;
+};
+struct statx64 {                        /* <linux/stat.h> */
     uint32_t mask, blksize;
     uint64_t attributes;
     uint32_t nlink, uid, gid;
     uint16_t mode, pad;
-    uint64_t rest[28];
+    uint64_t ino, size, blocks, attributes_mask;
+    struct statx_time accessed, born, changed, modified;
+    uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+    uint64_t newer[14];                 /* mount, alignments: fields of later kernels */
 };
+_Static_assert(sizeof(struct statx64) == 256, "what the kernel writes");
 
 #endif

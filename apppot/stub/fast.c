@@ -9,24 +9,16 @@
  * SIGSEGV first, which turns it into a miss, as it does with signals that come before anything was done. */
 #include "abi.h"
 #include "call.h"
+#include "inodes.h"
 #include "names.h"
 
 enum { FOLLOW = 1 };
-
-static void show_owner(uint32_t *uid, uint32_t *gid) {
-    volatile struct state *s = (volatile struct state *)FAST_STATE;
-    if (s->mode != FAST_ROOT) return;
-    if (*uid == header()->uid) *uid = 0;
-    if (*gid == header()->gid) *gid = 0;
-}
 
 static int stat_at(struct frame *f, struct name *n, struct stat64 *buffer, int flags, int how) {
     long result = CALL4(NR_newfstatat, n->dirfd, n->host, buffer, flags | AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
     if (result < 0 || (how & FOLLOW && (buffer->mode & S_IFMT) == S_IFLNK)) return MISS;
-    if (!unrecorded(buffer->dev, buffer->ino)) return MISS;
-    show_owner(&buffer->uid, &buffer->gid);
-    return f->result = 0, HIT;
+    return show_stat(buffer, n->flags) ? (f->result = 0, HIT) : MISS;
 }
 
 static int absent(struct frame *f, struct name *n) {
@@ -49,15 +41,14 @@ static int do_fstat(struct frame *f, int fd, struct stat64 *buffer) {
     struct name n;
     long result = CALL4(NR_newfstatat, fd, "", buffer, AT_EMPTY_PATH);
     if (result < 0) return MISS;
+    n.flags = 0;
     if ((buffer->mode & S_IFMT) == S_IFDIR) {
         n.path = "";
         n.dev = buffer->dev;
         n.ino = buffer->ino;
         if (!find_directory(&n) || n.kind == MERGED) return MISS;
     }
-    if (!unrecorded(buffer->dev, buffer->ino)) return MISS;
-    show_owner(&buffer->uid, &buffer->gid);
-    return f->result = 0, HIT;
+    return show_stat(buffer, n.flags) ? (f->result = 0, HIT) : MISS;
 }
 
 static int do_statx(struct frame *f) {
@@ -70,18 +61,16 @@ static int do_statx(struct frame *f) {
         return MISS;
     long result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
-    if (result < 0 || (!(flags & AT_SYMLINK_NOFOLLOW) && (st.mode & S_IFMT) == S_IFLNK)
-        || !unrecorded(st.dev, st.ino))
-        return MISS;
+    if (result < 0 || (!(flags & AT_SYMLINK_NOFOLLOW) && (st.mode & S_IFMT) == S_IFLNK)) return MISS;
     result = call6(NR_statx, n.dirfd, (long)n.host, flags | AT_SYMLINK_NOFOLLOW, (long)f->r10, (long)buffer, 0);
     if (result < 0) return MISS;
-    show_owner(&buffer->uid, &buffer->gid);
-    return f->result = 0, HIT;
+    return show_statx(buffer, st.dev, st.ino, n.flags) ? (f->result = 0, HIT) : MISS;
 }
 
 static int do_access(struct frame *f, int dirfd, const char *path, int mode) {
     struct name n;
     struct stat64 st;
+    struct inode i;
     /* What the host user may read or execute, virtual root may too; whatever is refused is a miss. */
     if (mode & ~5 || !split(&n, dirfd, path)) return MISS;
     if (!translate(&n)) {
@@ -90,7 +79,9 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode) {
     }
     long result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
-    if (result < 0 || (st.mode & S_IFMT) == S_IFLNK || !unrecorded(st.dev, st.ino)) return MISS;
+    if (result < 0 || (st.mode & S_IFMT) == S_IFLNK) return MISS;
+    int found = recorded(st.dev, st.ino, n.flags, &i);
+    if (found != NO_RECORD) return found == RECORD && permitted(&i, &st, mode) ? (f->result = 0, HIT) : MISS;
     result = CALL4(NR_faccessat, n.dirfd, n.host, mode, 0);
     return result < 0 ? MISS : (f->result = 0, HIT);
 }
@@ -107,9 +98,12 @@ static int open_at(struct frame *f, struct name *n, int flags, int mode) {
     struct stat64 st;
     int writing = flags & (O_ACCMODE | O_CREAT | O_TRUNC);
     if (writing && !(n->flags & WRITABLE)) return MISS;
+    if (flags & O_CREAT && n->flags & OWNED && state()->mode != FAST_ROOT) return MISS;
     if (header()->recorded) {
+        struct inode i;
         long result = CALL4(NR_newfstatat, n->dirfd, n->host, &st, AT_SYMLINK_NOFOLLOW);
-        if (result == 0 && !unrecorded(st.dev, st.ino)) return MISS;
+        int found = result == 0 ? recorded(st.dev, st.ino, n->flags, &i) : NO_RECORD;
+        if (found == UNKNOWN || (found == RECORD && (writing || !openable(&i, &st)))) return MISS;
     }
     how.flags = (uint32_t)flags & O_KNOWN;
     how.mode = flags & O_CREAT ? mode & 07777 : 0;
@@ -149,8 +143,7 @@ static int do_getcwd(struct frame *f, char *buffer, uint64_t size) {
 }
 
 int fast_call(struct frame *f) {
-    volatile struct state *s = (volatile struct state *)FAST_STATE;
-    if (s->mode == FAST_OFF || !header()->on) return MISS;
+    if (state()->mode == FAST_OFF || !header()->on) return MISS;
     switch (f->nr) {
     case NR_open: return do_open(f, AT_FDCWD, (const char *)f->rdi, (int)f->rsi, (int)f->rdx);
     case NR_openat: return do_open(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx, (int)f->r10);

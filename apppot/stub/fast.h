@@ -15,12 +15,15 @@ struct frame {
 enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 240 };
 enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3 };           /* the last: the host text is a guest path */
 enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3 };                    /* kind of an entry */
-enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8 };              /* flags of an entry */
+/* Flags of an entry. RECORDED: it leads into a layer of which the supervisor knows more than the disk says, so an inode
+ * that is not in the inode table is a miss. FOR_ROOT: only virtual root may search all directories on the way. OWNED:
+ * the directory has a record, so the host's kernel does not know who may make names in it. */
+enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64 };
 enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */
 
 struct header {
     uint32_t on, directories, names;    /* the latter two: generations; entries of older ones are void */
-    uint32_t recorded;                  /* some inode has a record of owner or mode: see TLB_RECORDS */
+    uint32_t recorded;                  /* some inode has a record of owner or mode: see struct inode */
     uint32_t uid, gid;                  /* of the host user */
 };
 struct entry {
@@ -34,6 +37,22 @@ struct entry {
     char host[TLB_HOST];
 };
 _Static_assert(sizeof(struct entry) == 512, "entries are indexed by the supervisor too");
+
+/* The inode table: what stat(2) must show of an inode in place of what the disk says, see apppot/platform/inodes.py. Which
+ * inodes may have a record is said by a bitmap at TLB_RECORDS. Owner, mode and rdev are KEEP where the disk is right. */
+enum { INODE_BITS = 17, INODE_PROBES = 8, RECORD_BITS = 23 };
+enum { TOLD = 1, WHOLE = 2, NOTHING = 4, LISTED = 8 };                  /* flags of an inode */
+enum { KEEP = 0xFFFFFFFF };
+struct inode {
+    uint32_t sequence, flags;           /* TOLD: nlink, blocks, mtime hold. WHOLE: its contents are there.
+                                         * LISTED: it may have an access control list */
+    uint64_t dev, ino;
+    uint32_t uid, gid, mode, rdev;
+    uint32_t nlink, blocks;
+    int64_t mtime;                      /* nanoseconds */
+    uint32_t generation, directory;     /* of a directory that is PURE in this generation: flags as of its entry */
+};
+_Static_assert(sizeof(struct inode) == 64, "records are indexed by the supervisor too");
 
 /* In the process's own memory: the mode is set when it starts, and when its identity changes. `seen` are directories
  * that were opened through a DEEP entry, below which all directories are as it is: so a tree is walked without a miss.

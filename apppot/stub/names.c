@@ -1,6 +1,7 @@
 /* Looks names up in the translation cache, whose layout is that of apppot/platform/tlb.py. */
 #include "abi.h"
 #include "call.h"
+#include "inodes.h"
 #include "names.h"
 
 static uint32_t hash(const char *text, uint32_t length, uint64_t dev, uint64_t ino, uint32_t space) {
@@ -44,7 +45,7 @@ int find(struct name *n, uint32_t length, uint32_t space) {
 }
 
 static volatile struct seen *place_of(uint64_t dev, uint64_t ino) {
-    return &((volatile struct state *)FAST_STATE)->seen[(dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 57];
+    return &state()->seen[(dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 57];
 }
 
 /* Finds the entry of the directory (dev, ino) itself. */
@@ -57,13 +58,26 @@ int find_directory(struct name *n) {
         n->generation = s->generation;
         return 1;
     }
+    struct inode i;
+    if (recorded(n->dev, n->ino, 0, &i) == RECORD && i.generation == header()->directories) {
+        n->kind = PURE;
+        n->flags = i.directory;
+        n->host_length = 0;
+        n->generation = i.generation;
+        return 1;
+    }
     return find(n, 0, SPACE_DIRECTORY);
 }
+
+/* Whether the caller may go through all directories that the entry stands for. */
+static int searchable(struct name *n) { return !(n->flags & FOR_ROOT) || state()->mode == FAST_ROOT; }
 
 /* Another thread may write at the same place: no half of an entry is ever valid, since the inode is written last. */
 void remember(struct name *n, int fd) {
     struct stat64 st;
-    if (CALL4(NR_newfstatat, fd, "", &st, AT_EMPTY_PATH) || (st.mode & S_IFMT) != S_IFDIR) return;
+    if (CALL4(NR_newfstatat, fd, "", &st, AT_EMPTY_PATH) || (st.mode & S_IFMT) != S_IFDIR
+        || !unrecorded(st.dev, st.ino))             /* who may search it, and make names in it? */
+        return;
     volatile struct seen *s = place_of(st.dev, st.ino);
     s->ino = 0;
     s->dev = st.dev;
@@ -116,7 +130,7 @@ static int unchanged(struct name *n) {
 /* Finds the host's name: of the directory's entry with the last component behind it. */
 int translate(struct name *n) {
     if (n->direct ? !find_directory(n) : !find(n, n->head, SPACE_DIRECTORY)) return 0;
-    if (n->kind == MERGED || !unchanged(n)) return 0;
+    if (n->kind == MERGED || !searchable(n) || !unchanged(n)) return 0;
     if (n->direct) {
         n->host_length = 0;
     } else {
@@ -131,15 +145,8 @@ int translate(struct name *n) {
 
 /* An entry of the whole name: a file in a directory of several layers, or behind a symlink. */
 int translate_name(struct name *n) {
-    if (!find(n, n->length, SPACE_NAME)) return 0;
+    if (!find(n, n->length, SPACE_NAME) || !searchable(n)) return 0;
     n->dirfd = AT_FDCWD;
     n->direct = 0;
     return 1;
-}
-
-/* Whether what the host says of this inode may be shown: no record of another owner or mode exists. */
-int unrecorded(uint64_t dev, uint64_t ino) {
-    if (!header()->recorded) return 1;
-    uint64_t bit = (dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 44;
-    return !(((volatile const unsigned char *)(TLB_BASE + TLB_RECORDS))[bit >> 3] >> (bit & 7) & 1);
 }

@@ -20,6 +20,7 @@ struct name {
 };
 
 static inline volatile struct header *header(void) { return (volatile struct header *)TLB_BASE; }
+static inline volatile struct state *state(void) { return (volatile struct state *)FAST_STATE; }
 
 int split(struct name *n, int dirfd, const char *path);         /* takes it apart; 0: it is for the supervisor */
 int base(struct name *n, int dirfd);                            /* of a descriptor alone */
@@ -28,6 +29,5 @@ int find_directory(struct name *n);
 int translate(struct name *n);                                  /* by the entry of its directory */
 int translate_name(struct name *n);                             /* by its own entry */
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
-int unrecorded(uint64_t dev, uint64_t ino);
 
 #endif

@@ -201,5 +201,13 @@ class Filesystem:
         """
         return None
 
+    def recorded_below(self, directory):
+        """Whether more is known of the names in a `native` directory than what the disk says, once they are looked up."""
+        return False
+
+    def recorded_file(self, node):
+        """The same for an existing file."""
+        return False
+
     def close(self):
         """The machine ends: close descriptors."""

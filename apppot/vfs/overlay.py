@@ -172,6 +172,21 @@ class Overlay(OnDisk):
         layer = self._layer_of(node.host)
         return layer is None or layer.whole(node.host)
 
+    def recorded_below(self, directory):
+        """Whether a layer with records tells of the names in a directory that is `native`."""
+        return bool(self.recorded) and directory.upper is None and self._layer_of(directory.lowers[0]) is not None
+
+    def recorded_file(self, node):
+        return bool(self.recorded) and not node.upper and self._layer_of(node.host) is not None
+
+    def tell(self, directory, name):
+        """Keep what the layer says of a file in a directory that is `recorded_below`; a directory's only when it was
+        looked up."""
+        lower = directory.lowers[0]
+        st = lstat(lower + b"/" + name)
+        if S_IFMT(st.st_mode) != S_IFDIR:
+            self._recorded_kind(lower, name, st)
+
     def _open_filled(self, caller, node, flags, mode):
         host = OnDisk.open(self, caller, node, flags, mode)
         if host == node.host and not flags & abi.O_PATH:
@@ -183,8 +198,14 @@ class Overlay(OnDisk):
         layer = self._layer_of(lower)
         told = layer.record(lower, name, st.st_ino) if layer is not None else None
         if told is None:
+            if layer is not None and self.namespace is not None:
+                self.namespace.cache.nothing_recorded((st.st_dev, st.st_ino))
             return S_IFMT(st.st_mode)
         record = Record(*told)
+        host = lower + b"/" + name
+        record.listed = record.mode & 0o070 and S_IFMT(st.st_mode) != S_IFLNK and bool(os.listxattr(host, follow_symlinks=False))
+        if layer.lazy and S_IFMT(st.st_mode) == S_IFREG:
+            record.whole = layer.whole(host, st)
         if self.own is not None and record.uid == self.own[0]:
             record.uid = KEEP
             if record.gid == self.own[1]:
@@ -683,8 +704,6 @@ class Overlay(OnDisk):
         return self.raise_directory(self.directory(caller, node))
 
     def native(self, directory):
-        if self.recorded:
-            return None
         if directory.upper is not None and not directory.lowers:
             return directory.upper, True, False     # markers in it hide nothing, and guests can't name them
         if not self.plain_directory(directory):

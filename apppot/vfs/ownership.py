@@ -38,12 +38,15 @@ class Record:
     """What the disk can't say of one inode. KEEP: the disk is right.
 
     told: what a lazy layer says of a file whose contents are perhaps not there: (nlink, blocks, mtime_ns), or None
+    whole: its contents are there
+    listed: it may have an access control list, so its mode does not say whom it permits what
     """
 
-    __slots__ = ("uid", "gid", "mode", "rdev", "told")
+    __slots__ = ("uid", "gid", "mode", "rdev", "told", "whole", "listed")
 
     def __init__(self, uid=KEEP, gid=KEEP, mode=KEEP, rdev=KEEP, told=None):
         self.uid, self.gid, self.mode, self.rdev, self.told = uid, gid, mode, rdev, told
+        self.whole = self.listed = True
 
     def __bool__(self):
         return not self.uid == self.gid == self.mode == self.rdev == KEEP
@@ -58,14 +61,20 @@ class Record:
 
 
 class Records(dict):
-    """(st_dev, st_ino) -> Record; `watch(dev, ino)` is called before one is set."""
+    """(st_dev, st_ino) -> Record; `watch(key, record)` is called when one was set or changed, with None when it is gone."""
 
     watch = None
 
     def __setitem__(self, key, record):
-        if self.watch is not None:
-            self.watch(*key)
         super().__setitem__(key, record)
+        if self.watch is not None:
+            self.watch(key, record)
+
+    def pop(self, key, default=None):
+        record = super().pop(key, default)
+        if self.watch is not None:
+            self.watch(key, None)
+        return record
 
 
 class Ownership:

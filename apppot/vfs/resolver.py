@@ -32,6 +32,9 @@ class NoCache:
     def names_changed(self):
         """What a name in a merged directory or a symlink leads to may have changed."""
 
+    def nothing_recorded(self, key):
+        """A layer with records has none of the inode (st_dev, st_ino): what the disk says of it is true."""
+
 
 class Resolver:
     """Finds nodes below `root`, the Directory of "/", which a subclass sets.
@@ -68,10 +71,12 @@ class Resolver:
 
     def known_directory(self, caller, path, start=None):
         """The Directory behind the text before the last "/" of `path`, if resolve() has just found it; else None."""
-        head, slash, _ = path.rpartition(b"/")
-        if path[:1] != b"/":
-            head = (caller.cwd if start is None else start) + slash + head
-        return self._cache(caller).get(head)
+        return self._cache(caller).get(_head(caller, path, start))
+
+    def plain_may_search(self, caller, path, start=None):
+        """Whether a caller with the host's own ids has gone the way to the last "/" of `path` too; of that of an open
+        directory when `path` is empty."""
+        return self._plain_cache.get(_head(caller, path, start)) is not None
 
     def _cache(self, caller):
         if not caller.virtual:
@@ -257,11 +262,9 @@ class Resolver:
 
     def _remember(self, caller, path, start, directory):
         """`directory` is what the text before the last "/" of `path` leads to."""
-        head, slash, name = path.rpartition(b"/")
-        if name in _DOTS:
+        if path.rpartition(b"/")[2] in _DOTS:
             return
-        if path[0] != 47:
-            head = (caller.cwd if start is None else start) + slash + head
+        head = _head(caller, path, start)
         cache = self._cache(caller)
         if len(cache) > MAX_CACHED:
             cache.clear()
@@ -288,3 +291,9 @@ class Resolver:
     def guest_path(self, host):
         """The guest path of a host file, or None: outside all layers and mounts, deleted, or not a file."""
         return self.host_names.guest_path(host)
+
+
+def _head(caller, path, start):
+    """What the caches call the directory part of a path."""
+    head, slash, _ = path.rpartition(b"/")
+    return head if path[:1] == b"/" else (caller.cwd if start is None else start) + slash + head

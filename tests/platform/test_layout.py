@@ -7,7 +7,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from apppot.kernel.loading import stub_path
-from apppot.platform import layout, mailbox, tlb
+from apppot.platform import inodes, layout, mailbox, tlb
 from apppot.platform.window import SIZE
 
 SOURCE = os.path.join(os.path.dirname(os.fsdecode(stub_path())))
@@ -55,8 +55,10 @@ def test_the_translation_cache_has_one_layout():
     assert [numbers[name] for name in ("TLB_ENTRIES", "TLB_PROBES", "TLB_TEXT", "TLB_HOST")] == [
         tlb.ENTRIES, tlb.PROBES, tlb.TEXT, tlb.HOST]
     assert [numbers[name] for name in ("SPACE_DIRECTORY", "SPACE_NAME")] == [tlb.DIRECTORY, tlb.NAME]
-    for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP"):
+    for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP", "RECORDED", "FOR_ROOT", "OWNED"):
         assert numbers[name] == getattr(tlb, name)
+    assert [numbers[name] for name in ("INODE_BITS", "INODE_PROBES", "RECORD_BITS", "TOLD", "WHOLE", "NOTHING", "LISTED")] == [
+        inodes.INODE_BITS, inodes.PROBES, inodes.RECORD_BITS, inodes.TOLD, inodes.WHOLE, inodes.NOTHING, inodes.LISTED]
     assert [numbers[f"FAST_{name}"] for name in ("OFF", "PLAIN", "ROOT")] == [tlb.OFF, tlb.PLAIN, tlb.ROOT]
 
 
