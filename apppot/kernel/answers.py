@@ -1,6 +1,6 @@
 """Carries out what handlers answer: sets registers, sends the task through the gadget, puts back what was replaced."""
 
-from errno import E2BIG
+from errno import E2BIG, EPERM
 
 from apppot.kernel.placing import NoRoom, place
 from apppot.platform.layout import GADGET, GADGET_END, WINDOW_BASE
@@ -29,6 +29,9 @@ class Answers:
             regs[RAX] = answer & _MASK
             tracer.set(tid)
             tracer.cont(tid)
+        elif not task.memory.has_window and any(value.__class__ is not int for value in answer.args.values()):
+            # Only while it is loaded, unless another process interfered with that.
+            self.give(task, number, -EPERM)
         else:
             try:
                 placed = place(self.window, task, answer.args)

@@ -59,6 +59,7 @@ def run(machine):
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
         window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
         running = RunningMachine(machine, run_dir.path, ns, window, ownership, outer)
+        stack.callback(running.ipc.remove_all, libc.syscall)
         running.tell_snapshots(cow, image, layers)
         return _run(machine, running, attendant, image.config or environment.recorded(ns))
 

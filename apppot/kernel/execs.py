@@ -17,6 +17,7 @@ from apppot.syscalls.answer import NATIVE, RunHere
 from apppot.syscalls.table import by_name
 
 _OPENAT, _CHDIR, _SECCOMP = (by_name[name].number for name in ("openat", "chdir", "seccomp"))
+OF_LOADER = frozenset((_OPENAT, _CHDIR, _SECCOMP))
 _SET_MODE_FILTER = 1
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -110,7 +111,7 @@ class Execs:
         first = task is self.first
         if first:
             self.first = None
-        task.memory = Memory(task.tid)
+        task.memory = Memory(task.tid, has_window=first)      # the first one's is mapped before any filter is there
         task.creds = program.creds or task.creds.after_exec(program.set_uid, program.set_gid)
         task.group.exe = program.path
         task.group.dumpable = 1

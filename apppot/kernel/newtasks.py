@@ -68,7 +68,7 @@ class NewTasks:
         else:
             group = ThreadGroup(tid, parent.group.exe, parent.group.dumpable)
             self.made += 1
-        memory = parent.memory if flags & _CLONE_VM else Memory(tid)
+        memory = parent.memory if flags & _CLONE_VM else Memory(tid, parent.memory.has_window)
         fs = parent.fs if flags & _CLONE_FS else parent.fs.copy()
         task = Task(self.running, tid, group, memory, fs, parent.creds.copy())
         task.identity_filter, task.seccomp = parent.identity_filter, parent.seccomp

@@ -1,11 +1,16 @@
 """What a running machine is to its handlers: namespace, processes, host name, places for temporary things."""
 
 import os
+import stat
 import sys
-from errno import EBADF
+from errno import EACCES, EBADF
 
 from apppot.kernel import identity, loading
 from apppot.platform import libc
+from apppot.platform.layout import WINDOW_BASE
+from apppot.platform.window import SIZE as WINDOW_SIZE
+from apppot.syscalls.ipc import Ipc
+from apppot.vfs import nameless
 
 
 def _own_stub(run_dir):
@@ -45,6 +50,9 @@ class RunningMachine:
         self.machine, self.run_dir, self.ns, self.window, self.ownership = machine, run_dir, ns, window, ownership
         self.wall = wall
         self.network = machine.network
+        self.window_range = WINDOW_BASE, WINDOW_BASE + WINDOW_SIZE
+        self.ipc = Ipc(os.path.basename(run_dir) + b".")
+        self.inherited = {_identity(fd) for fd in (0, 1, 2, *machine.descriptors)} - {None}
         self.hostname = os.fsencode(machine.hostname) if machine.hostname else None
         self.domainname = None
         self.stub = _own_stub(run_dir)
@@ -161,20 +169,29 @@ class RunningMachine:
         self._serial += 1
         return b"%s/%s%d" % (self.run_dir, kind, self._serial)
 
+    def is_window(self, task, fd):
+        return task.fd_link(fd) == self.window.path
+
+    def was_given(self, status):
+        """Whether the file with this os.stat_result is what a descriptor was open on that the caller passed on."""
+        return (status.st_dev, status.st_ino) in self.inherited
+
     def being_written(self, host):
         """Whether the program `host` is open for writing, so that its exec is ETXTBSY. Asks Linux 6.14 and later."""
         return libc.being_written(host)
 
     def copy_of_descriptor(self, task, fd):
         """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file."""
-        try:
-            source = os.open(b"/proc/%d/fd/%d" % (task.tid, fd), os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            raise OSError(EBADF, os.strerror(EBADF)) from None
         path = self.scratch_path(b"exec")
-        with open(source, "rb") as reader, open(path, "wb") as writer:
-            while chunk := reader.read(1 << 20):
-                writer.write(chunk)
+        try:
+            with nameless.pinned(b"/proc/%d/fd/%d" % (task.tid, fd)) as source:
+                if not stat.S_ISREG(os.stat(source).st_mode):
+                    raise OSError(EACCES, os.strerror(EACCES))
+                with open(source, "rb") as reader, open(path, "wb") as writer:
+                    while chunk := reader.read(1 << 20):
+                        writer.write(chunk)
+        except FileNotFoundError:
+            raise OSError(EBADF, os.strerror(EBADF)) from None
         os.chmod(path, 0o700)
         return path
 
@@ -194,6 +211,14 @@ class RunningMachine:
         directory, _, name = path.rpartition(b"/")
         real = self._alias_of.get(directory)
         return path if real is None else real + b"/" + name
+
+
+def _identity(fd):
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _members(pgid):

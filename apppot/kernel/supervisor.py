@@ -14,7 +14,7 @@ from errno import ENOSYS
 from apppot.errors import AppPotError
 from apppot.kernel import newtasks
 from apppot.kernel.answers import Answers
-from apppot.kernel.execs import Execs
+from apppot.kernel.execs import OF_LOADER, Execs
 from apppot.kernel.jobcontrol import STOP_SIGNALS, JobControl
 from apppot.kernel.newtasks import NewTasks
 from apppot.kernel.workers import Workers
@@ -247,7 +247,7 @@ class Supervisor:
         try:
             if entry is None:
                 answer = -self._unknown(number)
-            elif STUB_BASE < regs[RIP] <= STUB_END and not self.stub_alone:
+            elif number in OF_LOADER and STUB_BASE < regs[RIP] <= STUB_END and not self.stub_alone:
                 answer = self.execs.loader_call(task, number, regs)
             else:
                 handler, decoders = entry

@@ -31,12 +31,13 @@ class Memory:
     """One address space (the kernel's mm): shared by threads and by a vfork child and its parent.
 
     `tid`: a task that lives in it. The supervisor sets it to the one that stopped last: others may have ended.
+    `has_window`: the window was mapped in it, and so it stays there (syscalls/memory.py).
     """
 
-    __slots__ = ("tid", "fd", "_reads")
+    __slots__ = ("tid", "fd", "has_window", "_reads")
 
-    def __init__(self, tid):
-        self.tid = tid
+    def __init__(self, tid, has_window=False):
+        self.tid, self.has_window = tid, has_window
         self.fd = -1
         self._reads = 0
 

@@ -8,7 +8,7 @@ them. Only then come arguments and the instruction pointer.
 import struct
 
 from apppot.syscalls.table import (
-    DENIED, HAS, IDENTITY, IS, IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STUB, TRACED,
+    DENIED, HAS, IDENTITY, IS, IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STUB, TRACED, UPPER_IS, UPPER_IS_NOT,
 )
 
 AUDIT_ARCH_X86_64 = 0xC000003E
@@ -34,6 +34,8 @@ JUMP_GREATER = 0x25
 JUMP_AT_LEAST = 0x35
 JUMP_BITS = 0x45
 RETURN = 0x06
+
+_OF_UPPER_HALF = {UPPER_IS: IS, UPPER_IS_NOT: IS_NOT}
 
 MAX_SHORT_JUMP = 255
 MAX_INSTRUCTIONS = 4096
@@ -118,6 +120,8 @@ def _rule(test, offset, value, verdict):
             (JUMP_EQUAL, 1, 0, 0),
             verdict,
         ]
+    if test in _OF_UPPER_HALF:
+        test, offset = _OF_UPPER_HALF[test], offset + 4
     code = [(LOAD, 0, 0, offset)]
     if test == HAS:
         return code + [(JUMP_BITS, 0, 1, value), verdict]

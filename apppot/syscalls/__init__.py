@@ -2,8 +2,8 @@
 
 # A handler is looked for in this order: what every program needs comes first.
 FAMILIES = (
-    "files", "exec", "attributes", "cwd", "names", "directories", "processes", "system", "sockets", "ids",
-    "seccomp",
+    "files", "exec", "memory", "attributes", "cwd", "names", "directories", "processes", "system", "sockets", "ids",
+    "seccomp", "ipc",
 )
 
 _found = {}

@@ -52,9 +52,9 @@ def _change_open(task, fd, method, *args, o_path=False, waited=False):
         return 0
     if node is not None and not node.kind:
         return 0  # deleted in the guest, but the image still has it, and keeps it as it is
-    _check_deleted(task, task.fd_link(fd))
     own = task.getfd(fd)
     try:
+        _check_nameless(task, own)
         _OF_DESCRIPTOR[method](own, *args)
     except PermissionError:
         if not (task.caller.virtual and task.caller.uid == 0):
@@ -87,12 +87,19 @@ def _change_in_place(task, fd, method, args):
     return True
 
 
-def _check_deleted(task, link):
-    """A deleted file may still have other names where the guest may not write."""
+def _check_nameless(task, own):
+    """Whether the open file behind our duplicate may be changed: it has no name in the machine, and none outside.
+
+    The guest may have put another file behind its descriptor since its name was read. A deleted file may still have
+    other names where the guest may not write; what has a name outside may be changed if the caller gave it.
+    """
+    link, status = os.readlink(b"/proc/self/fd/%d" % own), os.fstat(own)
     if link.endswith(b" (deleted)"):
         directory = task.ns.guest_path(link.rpartition(b"/")[0])
-        if directory is not None and task.ns.at(directory).mount.readonly:
+        if directory is None and status.st_nlink or directory is not None and task.ns.at(directory).mount.readonly:
             raise error(EROFS)
+    elif link.startswith(b"/") and not task.machine.was_given(status):
+        raise error(EROFS)
 
 
 def _is_o_path(task, fd):

@@ -11,6 +11,7 @@ from apppot.syscalls.decode import Fd, Int, Path, UInt
 from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, error, existing_at,
                                    node_at, node_of_descriptor)
 from apppot.syscalls.waiting import changed, long_work
+from apppot.vfs import nameless
 
 _S_IFREG = 0o100000
 _RENAME_FLAGS, _RENAME_EXCHANGE = 7, 2        # RENAME_NOREPLACE, _EXCHANGE, _WHITEOUT of <linux/fs.h>
@@ -70,7 +71,8 @@ def _link(task, old_dirfd, old, new_dirfd, new, flags, waited=False):
     if source.mount.fs is task.machine.procfs and source.kind == _S_IFREG:
         # /proc/self/fd/N of a file without a name: the way to give it one (open(2), O_TMPFILE)
         # a descriptor, which absolute names make meaningless, lets os.link ask for AT_SYMLINK_FOLLOW
-        os.link(source.host, task.ns.create_path(task.caller, target), src_dir_fd=0)
+        with nameless.pinned(source.host) as path:
+            os.link(path, task.ns.create_path(task.caller, target), src_dir_fd=0)
     else:
         task.ns.link(task.caller, source, target)
     return 0

@@ -2,13 +2,14 @@
 
 import os
 import struct
-from errno import E2BIG, EACCES, EINVAL, EPERM, ESRCH
+from errno import E2BIG, EACCES, EBADF, EINVAL, EPERM, ESRCH
 
 from apppot.syscalls.answer import NATIVE, Run, RunHere
 from apppot.syscalls.decode import Int, Ptr, UInt, U64
 from apppot.syscalls.table import CLONE_FS, CLONE_INTO_CGROUP, CLONE_NEW, CLONE_NEWTIME, CLONE_UNTRACED, NR_CLONE
 
 _SIGNALS = 64
+_NR_KILL, _NR_RT_SIGQUEUEINFO = 62, 129
 _PRIO_PROCESS, _PRIO_PGRP, _PRIO_USER = 0, 1, 2
 _IOPRIO_WHO_PROCESS, _IOPRIO_WHO_PGRP = 1, 2
 _F_OWNER_PGRP = 2
@@ -121,6 +122,37 @@ def _positive(task, pid):
 
 def pidfd_open(task, pid: Int, flags: UInt):
     return _positive(task, pid)
+
+
+def pidfd_send_signal(task, pidfd: Int, signal: Int, info: Ptr, flags: UInt):
+    """Made as kill(2) or rt_sigqueueinfo(2): a number can't be changed on the way. The kernel also takes /proc/PID for a pidfd."""
+    if flags:
+        raise _error(EINVAL)
+    pid = _pid_of(task, pidfd)
+    _check(task, pid)
+    return RunHere({0: pid, 1: signal}, None, _NR_RT_SIGQUEUEINFO if info else _NR_KILL)
+
+
+def _pid_of(task, pidfd):
+    """The process that a pidfd, or a directory /proc/PID, stands for."""
+    link = task.fd_link(pidfd)
+    if link.startswith(b"/proc/") and link[6:].isdigit():
+        return int(link[6:])
+    with open(b"/proc/%d/fdinfo/%d" % (task.tid, pidfd), "rb") as file:
+        for line in file:
+            if line.startswith(b"Pid:"):
+                pid = int(line[4:])
+                if pid <= 0:
+                    raise _error(ESRCH)
+                return pid
+    raise _error(EBADF)
+
+
+def pidfd_getfd(task, pidfd: Int, fd: Int, flags: UInt):
+    """Landlock lets tasks look into those of their own domain only; a filter or we could not see which one a pidfd means."""
+    if not task.machine.wall.version:
+        raise _error(EPERM)
+    return NATIVE
 
 
 # -- one process, given by number

@@ -1,15 +1,18 @@
 """AF_UNIX addresses are names of files: they are translated on the way in and on the way out.
 
 Landlock does not mediate connecting and sending to such names, so what the supervisor has checked must be what the
-kernel uses: addresses and message headers are copied to the window and the call is made with the copy. Calls on
-sockets that can't name a file pass. Without a network, only AF_UNIX addresses lead anywhere.
+kernel uses: it connects by itself, on its duplicate of the socket, to the file that it has found; other addresses and
+message headers are copied to the window and the call is made with the copy. Calls on sockets that can't name a file pass. Without a network, only AF_UNIX addresses lead anywhere.
 """
 
+import fcntl
 import os
+import stat
 import struct
-from errno import EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EEXIST, EINVAL, ENAMETOOLONG, ENETUNREACH, ENOENT, EROFS
+from errno import (EADDRINUSE, EADDRNOTAVAIL, ECONNREFUSED, EEXIST, EINTR, EINVAL, ENAMETOOLONG, ENETUNREACH, ENODEV, ENOENT,
+                   EROFS)
 
-from apppot.syscalls.answer import NATIVE, RunHere, Structure
+from apppot.syscalls.answer import NATIVE, Later, RunHere, Structure
 from apppot.syscalls.decode import Fd, Int, Ptr, U64, UInt
 from apppot.syscalls.paths import error
 
@@ -22,6 +25,8 @@ _SUN_PATH = 108
 _SOCKADDR_MAX = 128  # sizeof(struct sockaddr_storage)
 _MSGHDR = struct.Struct("<QIxxxxQQQQixxxx")
 _NAMES_KEPT = 4096
+# Options that join a group, by level (IPPROTO_IP, IPPROTO_IPV6): <linux/in.h>, <linux/in6.h>.
+_JOIN = {0: (35, 39, 42, 46), 41: (20, 27, 42, 46)}
 
 
 def _socket(task, fd):
@@ -48,8 +53,81 @@ def _kind(task, fd):
 # -- addresses on the way in
 
 def connect(task, fd: Fd, address: Ptr, length: Int):
-    data = _read_address(task, address, length)
-    return RunHere({1: data, 2: len(data)})
+    data = _read(task, address, length)
+    name = _file_name(data)
+    if name is None:
+        _check_address(task, data)
+        return RunHere({1: data, 2: len(data)})
+    node = _socket_node(task, name)
+    pinned = _pin(node)
+    try:
+        sock = _socket(task, fd)
+    except OSError:
+        os.close(pinned)
+        if os.path.lexists(b"/proc/%d/fd/%d" % (task.tid, fd)):        # before Linux 5.6
+            data = _sockaddr(task, node.host)
+            return RunHere({1: data, 2: len(data)})
+        raise
+    return _connect(sock, pinned)
+
+
+def _pin(node):
+    """A descriptor of the socket that the node is: no symlink put in its way later leads elsewhere."""
+    from apppot.vfs import abi
+
+    fd, code = abi.pin(node.host)
+    if fd < 0:
+        raise error(code)
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise error(ECONNREFUSED)
+    return fd
+
+
+def _connect(sock, pinned):
+    """The answer to connect: made here, since Landlock would let the guest follow whatever the name leads to by then.
+
+    Both descriptors are closed. Where the other side takes no more for now, a process beside the supervisor waits.
+    """
+    name = b"/proc/self/fd/%d" % pinned
+    flags = fcntl.fcntl(sock, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(sock, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+        try:
+            sock.connect(name)
+        finally:
+            fcntl.fcntl(sock, fcntl.F_SETFL, flags)
+    except BlockingIOError:
+        if flags & os.O_NONBLOCK:
+            _close(sock, pinned)
+            raise
+        return Later(lambda: _wait_to_connect(sock, name), lambda status: _connected(sock, pinned, status))
+    except OSError:
+        _close(sock, pinned)
+        raise
+    _close(sock, pinned)
+    return 0
+
+
+def _wait_to_connect(sock, name):
+    try:
+        sock.setblocking(True)
+        sock.connect(name)
+    except OSError as refused:
+        return refused.errno
+    return 0
+
+
+def _connected(sock, pinned, status):
+    _close(sock, pinned)
+    if status:
+        raise error(EINTR if status < 0 else status)
+    return 0
+
+
+def _close(sock, pinned):
+    sock.close()
+    os.close(pinned)
 
 
 def bind(task, fd: Fd, address: Ptr, length: Int):
@@ -81,6 +159,13 @@ def listen(task, fd: Fd):
     """Stops only without a network."""
     if _kind(task, fd)[0] != _AF_UNIX:
         raise error(EADDRNOTAVAIL)
+    return NATIVE
+
+
+def setsockopt(task, fd: Fd, level: Int, name: Int):
+    """Stops only without a network."""
+    if name in _JOIN[level]:
+        raise error(ENODEV)
     return NATIVE
 
 
@@ -137,13 +222,46 @@ def _read_address(task, address, length):
     data = _read(task, address, length)
     name = _file_name(data)
     if name is None:
-        if task.machine.network == "none" and _family(data) not in (_AF_UNSPEC, _AF_UNIX, _AF_NETLINK):
-            raise error(ENETUNREACH)
+        _check_address(task, data)
         return data
+    return _sockaddr(task, _socket_node(task, name).host)
+
+
+def _check_address(task, data):
+    """Raise unless an address that names no file may be connected or sent to."""
+    if task.machine.network == "none" and _family(data) not in (_AF_UNSPEC, _AF_UNIX, _AF_NETLINK):
+        raise error(ENETUNREACH)
+    if _family(data) == _AF_UNIX and len(data) > 2 and not task.machine.wall.scoped and not _is_ours(task, data[2:]):
+        raise error(ECONNREFUSED)
+
+
+def _is_ours(task, name):
+    """Whether the abstract address `name` is that of a socket which a task of the machine has open."""
+    shown = b"@" + name[1:].replace(b"\0", b"@")          # as /proc/net/unix shows it
+    inodes = set()
+    with open("/proc/self/net/unix", "rb") as file:
+        for line in file:
+            fields = line.split(None, 7)
+            if len(fields) == 8 and fields[7].rstrip(b"\n") == shown:
+                inodes.add(b"socket:[%s]" % fields[6])
+    if not inodes:
+        return False
+    for tgid in task.machine.processes():
+        try:
+            with os.scandir(b"/proc/%d/fd" % tgid) as entries:
+                if any(os.readlink(entry.path) in inodes for entry in entries):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _socket_node(task, name):
+    """The node of the socket called `name`. A link in /proc to one that a guest has open is none: it may be anybody's."""
     node = task.ns.resolve(task.caller, name)
     if not node.kind:
         raise error(ENOENT)
-    if node.kind != _S_IFSOCK:
+    if node.kind != _S_IFSOCK or node.mount.fs is task.machine.procfs:
         raise error(ECONNREFUSED)
     if task.caller.virtual:
         try:
@@ -151,7 +269,7 @@ def _read_address(task, address, length):
         except OSError as refused:
             if refused.errno != EROFS:  # writing to a socket changes no file
                 raise
-    return _sockaddr(task, node.host)
+    return node
 
 
 def _read(task, address, length):
@@ -177,9 +295,7 @@ def _sockaddr(task, host):
         directory, _, name = host.rpartition(b"/")
         host = task.machine.socket_alias(directory) + b"/" + name
         if len(host) >= _SUN_PATH:
-            if len(name) > _SUN_PATH or directory != task.host_cwd():
-                raise error(ENAMETOOLONG)
-            return struct.pack("<H", _AF_UNIX) + name.ljust(_SUN_PATH, b"\0")
+            raise error(ENAMETOOLONG)
     return struct.pack("<H", _AF_UNIX) + host + b"\0"
 
 

@@ -24,6 +24,8 @@ IDENTITY = 2
 IS = "is"  # the argument is one of the values
 IS_NOT = "is not"  # ... none of the values
 HAS = "has"  # ... has one of the bits of value
+UPPER_IS = "upper half is"  # the upper 32 bits are one of the values
+UPPER_IS_NOT = "upper half is not"
 SET = "set"  # the whole register (a pointer) is not zero; value is None
 
 
@@ -69,6 +71,8 @@ KEPT = "attributes are kept that the host doesn't know"
 DIRECTORY = "the working directory is a guest path"
 LISTING = "lists names"
 ADDRESS = "an AF_UNIX address names a file"
+WINDOW = "the window, which holds what the supervisor has checked, stays where it is"
+IPC = "keys and identifiers are the machine's"
 WHO = "virtual ids are the supervisor's"
 PROCESS = "names a process, which must be in the machine"
 MOUNTS = "mounts are the machine's"
@@ -131,6 +135,13 @@ IOCTL = (
     (IS, 1, (0x541C,), EPERM),  # TIOCLINUX: pastes on the console
     (IS, 1, (0x8901, 0x8902), TRACED),  # FIOSETOWN, SIOCSPGRP
 )
+# Upper halves of the addresses of the window (platform/layout.py), and of the 4 GiB below: where a range of less than
+# 4 GiB that touches the window begins.
+NEAR_WINDOW = (0x7E80, 0x7E81)
+RANGE = ((UPPER_IS, 0, NEAR_WINDOW, TRACED), (UPPER_IS_NOT, 1, (0,), TRACED))
+REMAP = RANGE + ((UPPER_IS, 4, NEAR_WINDOW, TRACED), (UPPER_IS_NOT, 2, (0,), TRACED))
+DONTFORK = ((IS, 2, (10,), TRACED),)  # MADV_DONTFORK: a child could put memory of its own there
+FAMILIES = ((IS_NOT, 0, (1, 2, 10, 16, 17), EAFNOSUPPORT),)  # AF_UNIX, _INET, _INET6, _NETLINK, _PACKET
 SELF = ((IS_NOT, 0, (0,), TRACED),)  # the first argument is a process, 0 the caller
 WHICH = ((IS_NOT, 0, (0,), TRACED), (IS_NOT, 1, (0,), TRACED))  # PRIO_PROCESS is 0
 IOPRIO = ((IS_NOT, 0, (1,), TRACED), (IS_NOT, 1, (0,), TRACED))  # IOPRIO_WHO_PROCESS is 1
@@ -145,9 +156,9 @@ ROWS = (
     traced(6, "lstat", FILE, STUB),
     native(7, "poll"),
     native(8, "lseek"),
-    native(9, "mmap"),
+    native(9, "mmap", WINDOW, 0, RANGE),
     native(10, "mprotect"),
-    native(11, "munmap"),
+    native(11, "munmap", WINDOW, 0, RANGE),
     native(12, "brk"),
     native(13, "rt_sigaction"),
     native(14, "rt_sigprocmask"),
@@ -161,13 +172,13 @@ ROWS = (
     native(22, "pipe"),
     native(23, "select"),
     native(24, "sched_yield"),
-    native(25, "mremap"),
+    native(25, "mremap", WINDOW, 0, REMAP),
     native(26, "msync"),
     native(27, "mincore"),
-    native(28, "madvise"),
-    native(29, "shmget", "System V IPC is the host's"),
-    native(30, "shmat"),
-    native(31, "shmctl"),
+    native(28, "madvise", WINDOW, 0, DONTFORK),
+    traced(29, "shmget", IPC),
+    traced(30, "shmat", IPC),
+    traced(31, "shmctl", IPC),
     native(32, "dup"),
     native(33, "dup2"),
     native(34, "pause"),
@@ -177,7 +188,7 @@ ROWS = (
     native(38, "setitimer"),
     native(39, "getpid"),
     native(40, "sendfile"),
-    native(41, "socket"),
+    native(41, "socket", "families that reach the hypervisor or parts of the kernel that no guest needs", 0, FAMILIES),
     traced(42, "connect", ADDRESS),
     native(43, "accept", ADDRESS, 0, ((SET, 1, None, TRACED),)),
     native(44, "sendto", ADDRESS, 0, ((SET, 4, None, TRACED),)),
@@ -200,14 +211,14 @@ ROWS = (
     native(61, "wait4"),
     traced(62, "kill", PROCESS),
     traced(63, "uname", "the host name is the machine's"),
-    native(64, "semget", "System V IPC is the host's"),
-    native(65, "semop"),
-    native(66, "semctl"),
+    traced(64, "semget", IPC),
+    traced(65, "semop", IPC),
+    traced(66, "semctl", IPC),
     native(67, "shmdt"),
-    native(68, "msgget", "System V IPC is the host's"),
-    native(69, "msgsnd"),
-    native(70, "msgrcv"),
-    native(71, "msgctl"),
+    traced(68, "msgget", IPC),
+    traced(69, "msgsnd", IPC),
+    traced(70, "msgrcv", IPC),
+    traced(71, "msgctl", IPC),
     native(72, "fcntl", PROCESS, 0, FCNTL),
     native(73, "flock"),
     native(74, "fsync"),
@@ -352,11 +363,11 @@ ROWS = (
     native(213, "epoll_create"),
     denied(214, "epoll_ctl_old", ENOSYS, GONE),
     denied(215, "epoll_wait_old", ENOSYS, GONE),
-    native(216, "remap_file_pages"),
+    denied(216, "remap_file_pages", ENOSYS, "swaps pages of the window; replaced by mmap in every program of today"),
     traced(217, "getdents64", LISTING, STUB),
     native(218, "set_tid_address"),
     native(219, "restart_syscall"),
-    native(220, "semtimedop"),
+    traced(220, "semtimedop", IPC),
     native(221, "fadvise64"),
     native(222, "timer_create"),
     native(223, "timer_settime"),
@@ -376,8 +387,8 @@ ROWS = (
     native(237, "mbind"),
     native(238, "set_mempolicy"),
     native(239, "get_mempolicy"),
-    native(240, "mq_open", "message queues are the host's"),
-    native(241, "mq_unlink", "message queues are the host's"),
+    traced(240, "mq_open", IPC),
+    traced(241, "mq_unlink", IPC),
     native(242, "mq_timedsend"),
     native(243, "mq_timedreceive"),
     native(244, "mq_notify"),
@@ -390,7 +401,7 @@ ROWS = (
     native(251, "ioprio_set", PROCESS, 0, IOPRIO),
     native(252, "ioprio_get", PROCESS, 0, IOPRIO),
     native(253, "inotify_init"),
-    traced(254, "inotify_add_watch", FILE, STUB),
+    traced(254, "inotify_add_watch", FILE),
     native(255, "inotify_rm_watch"),
     native(256, "migrate_pages", PROCESS, 0, SELF),
     traced(257, "openat", FILE, STUB),
@@ -473,7 +484,7 @@ ROWS = (
     native(334, "rseq"),
     native(335, "uretprobe", "made by the kernel's own trampolines"),
     native(336, "uprobe", "made by the kernel's own trampolines"),
-    native(424, "pidfd_send_signal"),
+    traced(424, "pidfd_send_signal", PROCESS),
     denied(425, "io_uring_setup", ENOSYS, RING),
     denied(426, "io_uring_enter", ENOSYS, RING),
     denied(427, "io_uring_register", ENOSYS, RING),
@@ -487,9 +498,9 @@ ROWS = (
     traced(435, "clone3", "its flags are in memory"),
     native(436, "close_range"),
     traced(437, "openat2", FILE, STUB),
-    native(438, "pidfd_getfd"),
+    traced(438, "pidfd_getfd", PROCESS),
     traced(439, "faccessat2", FILE, STUB),
-    native(440, "process_madvise"),
+    native(440, "process_madvise", WINDOW, 0, ((IS, 3, (10,), EINVAL),)),
     native(441, "epoll_pwait2"),
     denied(442, "mount_setattr", EPERM, MOUNTS),
     denied(443, "quotactl_fd", EPERM, HOST),
@@ -526,10 +537,11 @@ ROWS = (
 # (the addresses of AF_INET are the handlers' business), no SCTP, whose socket options name peers, nobody let in.
 NO_NETWORK = {
     "socket": (
-        (IS_NOT, 0, (1, 2, 10, 16), EAFNOSUPPORT),  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
+        (IS, 0, (17,), EAFNOSUPPORT),  # AF_PACKET
         (IS, 2, (132,), EPROTONOSUPPORT),  # IPPROTO_SCTP
     ),
     "listen": ((IS_NOT, 0, (), TRACED),),
+    "setsockopt": ((IS, 1, (0, 41), TRACED),),  # IPPROTO_IP, IPPROTO_IPV6: to join a group is to send
 }
 
 NR_CLONE, NR_CLONE3 = 56, 435

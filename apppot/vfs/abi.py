@@ -66,6 +66,15 @@ def beneath(flags):
     return open_beneath
 
 
+def pin(host):
+    """(descriptor, 0) or (-1, errno): O_PATH of an absolute path that holds no symlink."""
+    top = os.open(b"/", O_PATH | os.O_CLOEXEC)
+    try:
+        return beneath(O_PATH)(top, host.lstrip(b"/"))
+    finally:
+        os.close(top)
+
+
 def _component_wise(directory, path, flags):
     """What openat2 does, one component at a time, for kernels before 5.6."""
     from errno import ELOOP

@@ -9,7 +9,7 @@ import os
 from errno import EACCES, ENOENT, EPERM, ESRCH
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
-from apppot.vfs import proc_text
+from apppot.vfs import nameless, proc_text
 from apppot.vfs.filesystem import Filesystem
 from apppot.vfs.listing import scan
 from apppot.vfs.node import Attributes, Directory, Node, fail
@@ -282,23 +282,24 @@ class ProcFS(Filesystem):
         super().access(caller, node, amode)
 
     def chmod(self, caller, node, mode):
-        self._only_through(node)
-        os.chmod(node.host, mode)
+        with self._held(node) as path:
+            os.chmod(path, mode)
 
     def utime(self, caller, node, atime_ns, mtime_ns):
-        self._only_through(node)
-        was = os.stat(node.host)
-        os.utime(node.host, ns=(was.st_atime_ns if atime_ns is None else atime_ns,
-                                was.st_mtime_ns if mtime_ns is None else mtime_ns))
+        with self._held(node) as path:
+            was = os.stat(path)
+            os.utime(path, ns=(was.st_atime_ns if atime_ns is None else atime_ns,
+                               was.st_mtime_ns if mtime_ns is None else mtime_ns))
 
     def truncate(self, caller, node, size):
-        self._only_through(node)
-        os.truncate(node.host, size)
+        with self._held(node) as path:
+            os.truncate(path, size)
 
-    def _only_through(self, node):
+    def _held(self, node):
         """Files of /proc can't be changed; an open file without a name, through its link, can."""
         if not self._through(node):
             fail(EPERM)
+        return nameless.pinned(node.host)
 
     def create(self, caller, node):
         fail(ENOENT)

@@ -129,7 +129,23 @@ def test_other_architectures_do_not_exist(base):
     ("sendto", (3, 0, 0, 0, 1 << 32), TRACE),
     ("accept4", (3, 0), ALLOW),
     ("accept4", (3, 1), TRACE),
-    ("socket", (40, 1), ALLOW),
+    ("socket", (10, 1), ALLOW),
+    ("socket", (40, 1), error(97)),
+    ("socket", (38, 1), error(97)),
+    ("mmap", (0, 4096), ALLOW),
+    ("mmap", (0x7F0000000000, 4096), ALLOW),
+    ("mmap", (0x7E8100000000, 4096), TRACE),
+    ("mmap", (0x7E80FFFFF000, 8192), TRACE),
+    ("mmap", (0, 1 << 32), TRACE),
+    ("munmap", (0x400000, 0x7FFFFFFFF000), TRACE),
+    ("munmap", (0x7E8200000000, 4096), ALLOW),
+    ("mremap", (0x7F0000000000, 4096, 4096, 3, 0x7E8100000000), TRACE),
+    ("mremap", (0x7E8100000000, 4096, 4096, 1, 0), TRACE),
+    ("mremap", (0x7F0000000000, 4096, 8192, 1, 0), ALLOW),
+    ("madvise", (0x7E8100000000, 4096, 4), ALLOW),
+    ("madvise", (0x7E8100000000, 4096, 10), TRACE),
+    ("process_madvise", (3, 0, 1, 10), error(22)),
+    ("remap_file_pages", (0x7E8100000000, 4096), error(38)),
 ])
 def test_rules_look_at_arguments(base, name, args, answer):
     assert run(base, number(name), args)[0] == answer
@@ -140,12 +156,22 @@ def test_rules_look_at_arguments(base, name, args, answer):
     ("socket", (2, 1), ALLOW),
     ("socket", (10, 2, 132), error(93)),
     ("socket", (40, 1), error(97)),
+    ("socket", (17, 3), error(97)),
+    ("setsockopt", (3, 0, 35), TRACE),
+    ("setsockopt", (3, 41, 20), TRACE),
+    ("setsockopt", (3, 1, 35), ALLOW),
     ("listen", (0,), TRACE),
     ("listen", (3,), TRACE),
     ("read", (), ALLOW),
 ])
 def test_without_a_network_other_families_are_refused(name, args, answer):
     assert run(seccomp.base_filter(START, END, "none"), number(name), args)[0] == answer
+
+
+def test_where_the_stub_is_not_trusted_its_calls_stop():
+    program = seccomp.base_filter(START, END, trusts=lambda row: row.name == "openat")
+    assert run(program, number("openat"), pointer=START + 2)[0] == ALLOW
+    assert run(program, number("stat"), pointer=START + 2)[0] == TRACE
 
 
 def test_the_identity_filter_stops_what_shows_identities():

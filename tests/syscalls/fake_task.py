@@ -9,6 +9,7 @@ from errno import EBADF, EEXIST, EFAULT, ENOENT, ENOTDIR
 
 from apppot.kernel.credentials import Credentials
 from apppot.syscalls.decode import decoders_of
+from apppot.syscalls.ipc import Ipc
 
 BASE = 0x10000
 SIZE = 0x10000
@@ -45,8 +46,17 @@ class FakeAffinity:
         pass
 
 
+class FakeWall:
+    version, scoped = 6, True
+
+
 class FakeMachine:
+    procfs = object()
+    window_range = (0x7E8100000000, 0x7E8106000000)
+
     def __init__(self):
+        self.wall = FakeWall()
+        self.ipc = Ipc(b"test.")
         self.affinity = FakeAffinity()
         self.network = "host"
         self.hostname = None
@@ -57,6 +67,12 @@ class FakeMachine:
         self.creds = {}
 
     def being_written(self, host):
+        return False
+
+    def was_given(self, status):
+        return False
+
+    def is_window(self, task, fd):
         return False
 
     def has_process(self, tgid):
@@ -95,6 +111,7 @@ class StubNode:
 
 class StubMount:
     readonly = False
+    fs = None
 
 
 class StubNamespace:
@@ -156,6 +173,10 @@ class StubNamespace:
     del _name, _note
 
 
+class FakeMemory(bytearray):
+    has_window = True
+
+
 class FakeCaller:
     def __init__(self, task):
         self.task = task
@@ -180,7 +201,7 @@ class FakeTask:
         self.machine.tasks[self.tid] = self.tgid
         self.group = Group(self.tgid)
         self.ns = ns
-        self.memory = bytearray(SIZE)
+        self.memory = FakeMemory(SIZE)
         self.used = 0
         self.descriptors = {}
         self.seccomp = 0

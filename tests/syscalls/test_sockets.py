@@ -3,13 +3,14 @@
 import os
 import socket
 import struct
-from errno import EADDRINUSE, EADDRNOTAVAIL, EBADF, ECONNREFUSED, EINVAL, ENAMETOOLONG, ENETUNREACH, ENOENT, ENOTSOCK
+from errno import (EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EBADF, ECONNREFUSED, EINVAL, ENAMETOOLONG, ENETUNREACH, ENODEV, ENOENT,
+                   ENOTSOCK)
 
 import pytest
 
 from apppot.syscalls import sockets
-from apppot.syscalls.answer import NATIVE, RunHere, Structure
-from tests.syscalls.fake_task import FakeTask, StubNamespace, call, fails
+from apppot.syscalls.answer import NATIVE, Later, RunHere, Structure
+from tests.syscalls.fake_task import FakeTask, StubMount, StubNamespace, call, fails
 
 FD = 3
 INET = struct.pack("<H", 2) + struct.pack(">H", 53) + bytes([127, 0, 0, 1]) + bytes(8)
@@ -57,11 +58,60 @@ def listener(task, name=b"/server", kind=socket.SOCK_DGRAM):
 # in
 
 
-def test_connect_to_a_name(task):
-    listener(task).close()
-    placed = unix(host(task, b"/server") + b"\0")
+def test_connect_to_a_name_is_made_here(task, opened):
+    server = listener(task)
     for name in (b"server\0", b"/server", b"/server\0garbage"):
-        assert call(task, sockets.connect, FD, *address(task, unix(name))) == RunHere({1: placed, 2: len(placed)})
+        client = opened()
+        assert call(task, sockets.connect, FD, *address(task, unix(name))) == 0
+        client.send(b"through")
+        assert server.recv(10) == b"through" and client.getblocking()
+    server.close()
+
+
+def test_connect_waits_beside_the_supervisor_where_nobody_accepts(task, opened):
+    server = listener(task, kind=socket.SOCK_STREAM)
+    server.listen(0)
+    opened(kind=socket.SOCK_STREAM)
+    assert call(task, sockets.connect, FD, *address(task, unix(b"/server"))) == 0
+    waiting = opened(kind=socket.SOCK_STREAM)
+    answer = call(task, sockets.connect, FD, *address(task, unix(b"/server")))
+    server.accept()[0].close()
+    assert answer.__class__ is Later and answer.work() == 0 and answer.finish(0) == 0
+    waiting.getpeername()
+    opened(kind=socket.SOCK_STREAM).setblocking(False)
+    fails(EAGAIN, task, sockets.connect, FD, *address(task, unix(b"/server")))
+    server.close()
+
+
+def test_connect_follows_no_symlink_that_comes_later(task, opened, monkeypatch):
+    listener(task, b"/outside").close()
+    found = task.ns.at(b"/link")
+    os.symlink(host(task, b"/outside"), found.host)
+    found.kind = 0o140000                      # what it was when the name was resolved
+    monkeypatch.setattr(task.ns, "resolve", lambda *_: found)
+    opened()
+    fails(ECONNREFUSED, task, sockets.connect, FD, *address(task, unix(b"/link")))
+
+
+def test_connect_goes_through_no_link_in_proc(task, opened, monkeypatch):
+    listener(task, b"/outside").close()
+    found = task.ns.at(b"/outside")
+    found.mount = StubMount()
+    found.mount.fs = task.machine.procfs
+    monkeypatch.setattr(task.ns, "resolve", lambda *_: found)
+    opened()
+    fails(ECONNREFUSED, task, sockets.connect, FD, *address(task, unix(b"/proc/self/fd/9")))
+
+
+def test_without_scopes_of_the_kernel_only_abstract_sockets_of_the_machine_are_reached(task, opened):
+    task.machine.wall.scoped = False
+    name = b"\0apppot-test-%d" % os.getpid()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+        fails(ECONNREFUSED, task, sockets.connect, FD, *address(task, unix(name)))
+        task.tid, task.machine.tasks[os.getpid()] = os.getpid(), os.getpid()
+        assert call(task, sockets.connect, FD, *address(task, unix(name))).args[1] == unix(name)
+    fails(ECONNREFUSED, task, sockets.connect, FD, *address(task, unix(name)))
 
 
 def test_connect_passes_other_addresses_as_copies(task):
@@ -283,3 +333,9 @@ def test_names_still_work(lonely, opened):
         data = unix(b"\0abstract")
         assert call(lonely, handler, FD, *address(lonely, data)) == RunHere({1: data, 2: len(data)})
     assert isinstance(call(lonely, sockets.sendmsg, FD, lonely.put(header(lonely, unix(b"server"))), 0), RunHere)
+
+
+def test_without_a_network_no_group_is_joined(task):
+    for level, option in ((0, 35), (0, 42), (41, 20), (41, 42)):
+        fails(ENODEV, task, sockets.setsockopt, FD, level, option)
+    assert call(task, sockets.setsockopt, FD, 0, 1) is NATIVE

@@ -51,7 +51,7 @@ def test_a_row_is_well_formed(row):
     if row.flags & table.IDENTITY:
         assert row.action == table.NATIVE, "a traced call stops already"
     for test, argument, value, verdict in row.rules:
-        assert test in (table.IS, table.IS_NOT, table.HAS, table.SET) and argument in range(6)
+        assert test in (table.IS, table.IS_NOT, table.HAS, table.SET, table.UPPER_IS, table.UPPER_IS_NOT) and argument in range(6)
         assert (value is None) == (test == table.SET)
         assert verdict in (table.TRACED, table.NATIVE) or verdict > 0
 
