@@ -79,8 +79,8 @@ class _Graft:
         while stack:
             source, target, names = stack[-1]
             if names:
-                name = names.pop()
-                if self.entry(source + b"/" + name, target + b"/" + name):
+                name, is_directory = names.pop()
+                if self.entry(source + b"/" + name, target + b"/" + name, is_directory):
                     source += b"/" + name
                     stack.append((source, target + b"/" + name, _names(source)))
             else:
@@ -91,7 +91,7 @@ class _Graft:
                 if stack:
                     os.rmdir(source)
 
-    def entry(self, source, target):
+    def entry(self, source, target, is_directory):
         """Move one entry. True for a directory that must be merged with one that is there."""
         directory, _, name = target.rpartition(b"/")
         if name[:4] == WHITEOUT:
@@ -99,20 +99,24 @@ class _Graft:
                 self.remove(directory + b"/" + name[4:])
             os.rename(source, target)
             return False
-        is_directory = S_ISDIR(os.lstat(source).st_mode)
+        if not is_directory:
+            try:
+                os.rename(source, target)
+            except IsADirectoryError:
+                self.remove(target)
+                os.rename(source, target)
+            return False
         try:
             there = os.lstat(target)
         except FileNotFoundError:
             there = None
-        if is_directory and there is not None:
+        if there is not None:
             if S_ISDIR(there.st_mode) and not os.path.lexists(source + b"/" + OPAQUE):
                 return True
             if not S_ISDIR(there.st_mode) and not os.path.lexists(directory + b"/" + WHITEOUT + name):
                 st = os.lstat(source)
                 _mark(source + b"/" + OPAQUE)     # what the file hid in lower layers stays hidden
                 os.utime(source, ns=(st.st_atime_ns, st.st_mtime_ns))
-            self.remove(target)
-        elif there is not None and S_ISDIR(there.st_mode):
             self.remove(target)
         os.rename(source, target)
         return False
@@ -133,9 +137,10 @@ class _Graft:
 
 
 def _names(directory):
-    """Markers last, so that a pop() takes them first."""
-    names = os.listdir(directory)
-    names.sort(key=lambda name: name[:4] == WHITEOUT)
+    """[(name, whether it is a directory)], markers last, so that a pop() takes them first."""
+    with os.scandir(directory) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    names.sort(key=lambda name: name[0][:4] == WHITEOUT)
     return names
 
 

@@ -299,8 +299,9 @@ def _unpacker(name, number):
     try:
         return make()
     except ImportError as error:
+        wanted = _DISTRIBUTIONS.get(error.name, error.name)
         raise AppPotError(f"image {name} is compressed with {word}: the Python module {error.name} is missing; "
-                          f"install it, or make the image anew with gzip, xz or zstd") from None
+                          f"pip install {wanted}, or make the image anew with gzip, xz or zstd") from None
 
 
 def _gzip():
@@ -371,4 +372,5 @@ def _lzo():
     return unpack
 
 
+_DISTRIBUTIONS = {"lzo": "python-lzo"}           # where a module is called otherwise than its package
 _UNPACKERS = {"gzip": _gzip, "xz": _xz, "lzma": _lzma, "zstd": _zstd, "lz4": _lz4, "lzo": _lzo}

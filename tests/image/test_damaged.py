@@ -4,6 +4,7 @@ import os
 import random
 import re
 import signal
+import sys
 from contextlib import contextmanager
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
@@ -145,3 +146,13 @@ def test_names_that_lead_elsewhere(small, tmp_path, name):
         return
     with pytest.raises(AppPotError, match="a directory entry is called"):
         read_all(tmp_path / "image")
+
+
+@pytest.mark.parametrize("compressor, module, package", [("lzo", "lzo", "python-lzo"), ("zstd", "zstandard", "zstandard")])
+def test_a_missing_module_is_named_with_its_package(tmp_path, monkeypatch, compressor, module, package):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"file" * 1000)
+    image = images.squashfs(tmp_path / "tree", tmp_path / "image", "-comp", compressor)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(AppPotError, match=f"compressed with {compressor}: .* pip install {package}, or make"):
+        detect.open_reader(detect.detect(image)).close()
