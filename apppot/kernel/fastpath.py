@@ -222,13 +222,16 @@ class FastPath:
         return True
 
     def _put_name(self, task, directory, key, node, pure, flags):
-        """The entry of a whole name: of a file or nothing in a merged directory, of a file behind a symlink."""
+        """The entry of a whole name: of a file, a directory or nothing in a merged directory, of a file behind a symlink."""
         base, path, start = key
         name = node.name
         if node.kind == _S_IFLNK:
             node = self.ns.resolve(task.caller, path, start)
+            flags |= tlb.LINK
         elif pure:
             return
+        elif node.kind == _S_IFDIR:
+            self.tlb.put(tlb.NAME, base, path, tlb.PLACE, flags, b"")
         if node.kind == _S_IFREG and node.mount.fs.cached:
             of_layer = node.mount.fs.recorded_file(node)
             self.recorded.missed(node, of_layer)

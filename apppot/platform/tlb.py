@@ -11,8 +11,8 @@ from apppot.platform.layout import TLB_OFFSET
 
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 240
 DIRECTORY, NAME, CWD = 1, 2, 3             # key spaces
-MERGED, PURE, FILE, ABSENT = range(4)      # kinds
-WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED = (1 << bit for bit in range(7))
+MERGED, PURE, FILE, ABSENT, PLACE = range(5)   # kinds
+WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK = (1 << bit for bit in range(8))
 OFF, PLAIN, ROOT = range(3)                # modes of a process
 
 _ENTRY_SIZE = 512

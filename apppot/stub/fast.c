@@ -88,9 +88,10 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode) {
 
 static int do_readlink(struct frame *f, int dirfd, const char *path, char *buffer, long size) {
     struct name n;
-    if (!split(&n, dirfd, path) || !translate(&n)) return MISS;
+    if (!split(&n, dirfd, path)) return MISS;
+    if (!translate(&n)) return names_no_link(&n) ? (f->result = -EINVAL, HIT) : MISS;
     long result = CALL4(NR_readlinkat, n.dirfd, n.host, buffer, size);
-    return result < 0 && result != -ENOENT ? MISS : (f->result = result, HIT);
+    return result < 0 && result != -ENOENT && result != -EINVAL ? MISS : (f->result = result, HIT);
 }
 
 static int open_at(struct frame *f, struct name *n, int flags, int mode) {

@@ -14,11 +14,12 @@ struct frame {
 /* The translation cache in the window. */
 enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 240 };
 enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3 };           /* the last: the host text is a guest path */
-enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3 };                    /* kind of an entry */
+enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind of an entry; PLACE: of a directory's name */
 /* Flags of an entry. RECORDED: it leads into a layer of which the supervisor knows more than the disk says, so an inode
  * that is not in the inode table is a miss. FOR_ROOT: only virtual root may search all directories on the way. OWNED:
- * the directory has a record, so the host's kernel does not know who may make names in it. */
-enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64 };
+ * the directory has a record, so the host's kernel does not know who may make names in it. LINK: the name is a symlink's,
+ * and the entry that of what it leads to. */
+enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64, LINK = 128 };
 enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */
 
 struct header {

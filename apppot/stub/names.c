@@ -145,8 +145,13 @@ int translate(struct name *n) {
 
 /* An entry of the whole name: a file in a directory of several layers, or behind a symlink. */
 int translate_name(struct name *n) {
-    if (!find(n, n->length, SPACE_NAME) || !searchable(n)) return 0;
+    if (!find(n, n->length, SPACE_NAME) || n->kind == PLACE || !searchable(n)) return 0;
     n->dirfd = AT_FDCWD;
     n->direct = 0;
     return 1;
+}
+
+/* Whether the name, in a directory of several layers, is that of a file or directory, and of no symlink to one. */
+int names_no_link(struct name *n) {
+    return find(n, n->length, SPACE_NAME) && n->kind != ABSENT && !(n->flags & LINK) && searchable(n);
 }

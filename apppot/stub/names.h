@@ -28,6 +28,7 @@ int find(struct name *n, uint32_t length, uint32_t space);
 int find_directory(struct name *n);
 int translate(struct name *n);                                  /* by the entry of its directory */
 int translate_name(struct name *n);                             /* by its own entry */
+int names_no_link(struct name *n);                              /* by the same */
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
 
 #endif

@@ -84,6 +84,40 @@ def test_repeated_calls_make_no_stops(run_guest):
     assert total < 1000 < 6000 < int(re.search(r"(\d+) calls intercepted", off.stderr)[1])
 
 
+def test_readlink_of_what_is_no_link(run_guest):
+    """What realpath(3) asks at every component of a path: directories in merged and in other directories, files."""
+    script = """
+import errno, os
+names = "/usr", "/usr/lib", "/usr/bin/env", "/etc", "/etc/passwd", "/tmp", "/tmp/d"
+os.mkdir("/tmp/d")
+def look():
+    for name in names:
+        try:
+            os.readlink(name)
+        except OSError as error:
+            assert error.errno == errno.EINVAL, name
+        else:
+            raise AssertionError(name)
+for _ in range(1000): look()
+os.rmdir("/tmp/d")
+try:
+    os.readlink("/tmp/d")
+except FileNotFoundError:
+    os.symlink("/usr", "/tmp/d")
+print(os.readlink("/tmp/d"))
+os.unlink("/tmp/d")
+os.mkdir("/tmp/d")
+look()
+os.rename("/tmp/d", "/tmp/e")
+os.symlink("e", "/tmp/d")
+print(os.readlink("/tmp/d"))
+"""
+    done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
+    assert done.stdout == "/usr\ne\n"
+    counted = re.search(r"(\d+)  readlink$", done.stderr, re.MULTILINE)
+    assert counted is None or int(counted[1]) < 100
+
+
 def test_virtual_root_sees_its_own_files(run_guest):
     script = "import os\nfor _ in range(5): print(os.stat('/usr/bin/env').st_uid, os.stat('/tmp').st_uid)"
     assert run_guest("python3", "-c", script, options=["--root"], check=True).stdout == "0 0\n" * 5
