@@ -64,7 +64,7 @@ LIMITS = [
 REPORTS = [
     Option("--trace", metavar="[FILE]", convert=values.path,
            help="Log the intercepted calls to FILE, else to standard error."),
-    Option("--stats", help="Print a summary of the intercepted calls at the end."),
+    Option("--stats", help="Print a summary at the end: intercepted calls, those answered by the fast path, patched files."),
     Option("--verbose", "-v", repeat=True, help="Say more; repeatable."),
     Option("--quiet", "-q", help="No warnings."),
     Option("--version", "-V", help="Print the version and end."),

@@ -4,7 +4,7 @@ import os
 import time
 
 from apppot.errors import AppPotError
-from apppot.image import cache, changes
+from apppot.image import cache, changes, copies
 from apppot.image.store import Store, file_key
 
 
@@ -51,6 +51,9 @@ def images(store=None):
     for layer in changes.layers(store.path):
         found.append(Kept(layer.digest.rpartition(":")[2][:12], "changes", layer.digest, layer.archive, layer.used,
                           part=layer, free=changes.remove))
+    patched = copies.Copies(store.path)
+    if patched.size:
+        found.append(Kept("patched", "copies", "", patched.source, patched.used, part=patched, free=copies.remove_all))
     return sorted(found, key=lambda kept: kept.used)
 
 
@@ -78,6 +81,7 @@ def remove(words, everything=False, unused=None, store=None):
         else:
             store.forget(kept.key)
     lines += _remove_layers(store)
+    copies.remove(store.path, lambda copy: copy.stale or unused is not None and copy.used < time.time() - unused)
     return max(before - _size(store), 0), lines
 
 
@@ -108,5 +112,5 @@ def _remove_layers(store):
 
 
 def _size(store):
-    parts = cache.trees(store.path) + changes.layers(store.path)
+    parts = [*cache.trees(store.path), *changes.layers(store.path), copies.Copies(store.path)]
     return sum(store.size(digest) for digest in store.digests()) + sum(part.size for part in parts)

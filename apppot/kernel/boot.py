@@ -275,7 +275,7 @@ def _supervise(machine, running, attendant, creds, paths, command):
     attendant.start(running, machine.timeout, affinity.TICK, looks)
     status = supervisor.run()
     if stats is not None:
-        stats.write(supervisor.processes)
+        stats.write(supervisor.processes, supervisor.fast, _why_not_fast(machine, running))
     if tracing is not None:
         tracing.close()
     if started is not None and started.error is not None:
@@ -285,9 +285,20 @@ def _supervise(machine, running, attendant, creds, paths, command):
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def _why_not_fast(machine, running):
+    """Why the fast path is off (DESIGN §4.2), or None."""
+    if machine.isolation != "standard":
+        return f"--isolation {machine.isolation}"
+    if machine.trace is not None:
+        return "--trace"
+    if not running.wall.fast:
+        return "this kernel's Landlock can't confine it"
+    return None
+
+
 def _patched_directory(machine, running):
-    """Where patched libraries are kept, or None: the fast path is off (DESIGN §4.2)."""
-    if not running.wall.fast or machine.trace is not None:
+    """Where patched copies are kept, or None: the fast path is off."""
+    if _why_not_fast(machine, running) is not None:
         return None
     home = os.environb.get(b"XDG_CACHE_HOME") or os.path.join(os.path.expanduser(b"~"), b".cache")
     for cache in (os.environb.get(b"APPPOT_CACHE"), home + b"/apppot", running.run_dir):

@@ -123,7 +123,6 @@ class Execs:
         mode = 0
         if self.fast is not None:
             mode, self.loading.fast = self.fast.mode(task), self.fast
-        task.group.loading = mode != 0 and program.interpreter is not None
         try:
             task.memory.write(MAILBOX, self.loading.operations(program, task.creds, filters, first, self.rules, mode))
         except (OSError, ValueError):

@@ -8,30 +8,26 @@ import os
 import struct
 
 from apppot.kernel.credentials import FS_CAPS
-from apppot.kernel.patching import NUMBERS, PatchedLibraries
+from apppot.kernel.patching import NUMBERS, Patched
 from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
-from apppot.platform.layout import FAST_BODY, FAST_CODE, FAST_END, FAST_STATE, STUB_END
-from apppot.platform.registers import (EFLAGS, ORIG_RAX, R8, R9, R10, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX, RIP,
-                                       RSI, RSP)
-from apppot.syscalls import programs
+from apppot.platform.layout import FAST_LOADING, FAST_STATE
+from apppot.platform.registers import RDI, RDX, RSI
 from apppot.syscalls.answer import Run
 from apppot.syscalls.decode import Int
 from apppot.syscalls.table import by_name
 from apppot.vfs.caller import KERNEL, Caller
 
-MISSED = 1 << 32                           # set in the number's register by the stub
 _AT_FDCWD = -100
 _S_IFREG, _S_IFDIR, _S_IFLNK = 0o100000, 0o040000, 0o120000
-_FRAME = struct.Struct("<16Q")             # struct frame of stub/fast.h
-_FRAME_SIZE = _FRAME.size + 128            # with the red zone below which it lies
-_RESTART = frozenset((-512, -513, -514, -516))   # -ERESTART... of linux/errno.h
-_LIBRARIES = (b"libc.so.6", b"libc-")
+_LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the latter had open(2) too
+_OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 _NR = {name: by_name[name].number for name in ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat",
                                                "readlinkat", "faccessat", "statx", "getdents64", "getcwd")}
-_OPENAT = _NR["openat"]
+_OPENAT, _NEWFSTATAT = _NR["openat"], _NR["newfstatat"]
+_WORD = struct.Struct("<I")
 # Of these calls the first argument is a descriptor, the second the path.
 _AT_CALLS = frozenset(_NR[name] for name in ("openat", "newfstatat", "readlinkat", "faccessat", "statx"))
 _IDENTITY = frozenset(by_name[name].number for name in (
@@ -40,12 +36,16 @@ _IDENTITY = frozenset(by_name[name].number for name in (
 
 
 class FastPath:
-    """`libraries`: the patched copies. Made only where Landlock is the wall (DESIGN §4.2)."""
+    """`image`, `own`: the Patched copies of the image's files, kept in the cache, and of what the machine's users make, in
+    the run directory. Made only where Landlock is the wall (DESIGN §4.2)."""
 
     def __init__(self, running, cache_directory):
         self.running, self.ns = running, running.ns
         self.tlb = tlb.Tlb(running.window.memory, os.getuid(), os.getgid())
-        self.libraries = PatchedLibraries(cache_directory, [prefix for prefix, _ in self.ns.root.fs.recorded])
+        self.image = Patched(cache_directory, cached=[prefix for prefix, _ in self.ns.root.fs.recorded])
+        executable = not os.statvfs(running.run_dir).f_flag & os.ST_NOEXEC
+        self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
+        self._with_segment = {}            # host path of a copy -> (Elf of the original, Elf of the copy)
         self.plain = Caller(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups()))
         self.recorded = Recorded(running.window.memory, self.ns.ownership.records, self.tlb.now_recorded)
         self.ns.cache = self
@@ -65,43 +65,64 @@ class FastPath:
             return tlb.ROOT
         return tlb.OFF
 
-    def is_of_image(self, path):
-        """Whether the guest's file is a lower one: patched copies of what users compile would fill the cache."""
+    def loader(self, host, elf):
+        """(host path, Elf) of what the stub maps in place of dynamic loader `host`."""
+        return self._mapped(host, elf, self.image.program(host))
+
+    def program(self, path, host, elf):
+        """The same of static program `host`; `path`: its guest path."""
+        patched = self.image if self._is_of_image(path) else self.own
+        return self._mapped(host, elf, patched and patched.program(host))
+
+    def _is_of_image(self, path):
+        """Whether the guest's file is a lower one: copies of what users compile would fill the cache."""
         try:
             node = self.ns.at(path)
         except OSError:                    # a program without a name, or one whose name is gone
             return False
         return node.mount.path == b"/" and node.kind == _S_IFREG and not node.upper
 
-    def patched(self, host):
-        """(host path, Elf) of what the stub maps in place of dynamic loader, or static program, `host`."""
-        copy = self.libraries.copy_of(host)
-        if copy is not None:
-            self.ns.host_names.know(copy, host)
-        return programs.loader(copy or host)
+    def _mapped(self, host, elf, copy):
+        if copy is None:
+            return host, elf
+        path, segment = copy
+        known = self._with_segment.get(path)
+        if known is None or known[0] is not elf:
+            known = self._with_segment[path] = elf, elf.with_segment(segment)
+            self.ns.host_names.know(path, host)
+        return path, known[1]
 
-    def library(self, task, answer):
-        """The dynamic loader opens the C library, once in each program: give it the patched copy."""
+    def _library(self, task, address, answer):
+        """A file is opened as the dynamic loader does it: give it, and nobody else, the patched copy of a C library.
+
+        The stub does so too, by the entry that is made here.
+        """
         host = answer.args.get(1)
-        if not isinstance(host, bytes):
+        if not isinstance(host, bytes) or not host.rsplit(b"/", 1)[-1].startswith(_LIBRARIES):
             return answer
-        name = host.rsplit(b"/", 1)[-1]
-        if not name.startswith(_LIBRARIES):
-            return answer
-        task.group.loading = False
-        copy = self.libraries.copy_of(host)
+        loading, = _WORD.unpack(task.read(FAST_LOADING, _WORD.size))
+        copy = self.image.library(host) if loading else None
         if copy is None:
             return answer
         self.ns.host_names.know(copy, host)
+        path = task.read_path(address)
+        if path.endswith(b"/libc.so.6"):
+            task.write(FAST_LOADING, _WORD.pack(tlb.NEARLY))
+        if path[:1] == b"/":
+            self._put_library(task, path, host, copy)
         return Run({1: copy})
 
     def identity_changed(self, task):
         """The task's ids, root or filters are about to change: what the cache says may not be for it any more."""
         mode = self.mode(task) if len(task.group.tasks) == 1 else tlb.OFF
         try:
-            task.write(FAST_STATE, struct.pack("<I", mode))
+            task.write(FAST_STATE, _WORD.pack(mode))
         except OSError:
             return
+
+    def counts(self):
+        """[(host path, sites patched, sites of no known form)] of the files that were loaded."""
+        return self.image.counts() + (self.own.counts() if self.own is not None else [])
 
     # -- after a call
 
@@ -109,8 +130,8 @@ class FastPath:
         """The handler has answered; `missed`: the call came from a patched site. The answer to give."""
         if missed and number in NUMBERS:
             self._fill(task, number, regs)
-        if number == _OPENAT and task.group.loading and answer.__class__ is Run and regs[RDX] == _LOADER_FLAGS:
-            return self.library(task, answer)
+        if number == _OPENAT and regs[RDX] == _LOADER_FLAGS and answer.__class__ is Run:
+            return self._library(task, regs[RSI], answer)
         if number in _IDENTITY:
             self.identity_changed(task)
         return answer
@@ -125,7 +146,7 @@ class FastPath:
                 path = task.read_path(regs[RSI])
                 if path:
                     self._put(task, Int(task, regs[RDI]), path)
-                elif number == _NR["newfstatat"]:
+                elif number == _NEWFSTATAT:
                     self._put_descriptor(task, Int(task, regs[RDI]))
             else:
                 self._put(task, _AT_FDCWD, task.read_path(regs[RDI]))
@@ -161,15 +182,19 @@ class FastPath:
         directory = self.ns.known_directory(task.caller, path, start)
         if directory is None:
             return
-        for_root = 0
-        if task.caller.virtual and self.plain.uid and not self.ns.plain_may_search(task.caller, path, start):
-            for_root = tlb.FOR_ROOT
+        for_root = self._for_root(task, path, start)
         pure = self._put_directory(directory, base, head, for_root)
         if directory.fs.cached:
             node = directory.fixed.get(name) or directory.fs.lookup(task.caller, directory, name)
             if pure and node.kind:
                 self._put_inode(directory, node)
             self._put_name(task, directory, (base, path, start), node, pure, for_root)
+
+    def _for_root(self, task, path, start):
+        """FOR_ROOT, or 0 when plain processes may go the way as well."""
+        if task.caller.virtual and self.plain.uid and not self.ns.plain_may_search(task.caller, path, start):
+            return tlb.FOR_ROOT
+        return 0
 
     def _put_open_directory(self, node, key):
         """The entry of a directory that guests have open; `key`: its (st_dev, st_ino)."""
@@ -221,6 +246,17 @@ class FastPath:
         self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity)
         return True
 
+    def _put_library(self, task, path, host, copy):
+        """The entry for dynamic loaders: of a file of the image that everybody may read."""
+        node = self.ns.resolve(task.caller, path)
+        if node.host != host or node.upper or not node.mount.fs.cached:
+            return
+        try:
+            self.ns.access(self.plain, node, os.R_OK)
+        except OSError:
+            return
+        self.tlb.put(tlb.LIBRARY, (0, 0), path, tlb.FILE, self._for_root(task, path, None), copy)
+
     def _put_name(self, task, directory, key, node, pure, flags):
         """The entry of a whole name: of a file, a directory or nothing in a merged directory, of a file behind a symlink."""
         base, path, start = key
@@ -238,35 +274,3 @@ class FastPath:
             self.tlb.put(tlb.NAME, base, path, tlb.FILE, flags | (tlb.RECORDED if of_layer else 0), node.host)
         elif not node.kind and not pure and name not in directory.given_out:
             self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, flags, b"")
-
-    # -- signals
-
-    def leave(self, task, tracer):
-        """A signal is about to be delivered; the registers are fetched. True when they were changed.
-
-        In the stub's code, before anything was done, or in a call that the kernel will restart or end with EINTR, the
-        task is put to its own site, so that handlers and unwinders never see the stub.
-        """
-        regs = tracer.regs
-        rip = regs[RIP]
-        if not (FAST_BODY <= rip < FAST_END or FAST_CODE <= rip < STUB_END) or not regs[R15]:
-            return False
-        try:
-            frame = _FRAME.unpack(task.memory.read(regs[R15], _FRAME.size))
-        except OSError:
-            return False
-        committed, r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi, number, site, flags = frame
-        result = regs[RAX] - (1 << 64) if regs[RAX] >> 63 else regs[RAX]
-        restarting = regs[ORIG_RAX] >> 63 == 0 and result in _RESTART
-        if committed and not restarting:
-            return False
-        if restarting:
-            regs[RIP], regs[ORIG_RAX] = site + 2, number
-        else:
-            regs[RIP], regs[RAX], regs[ORIG_RAX] = site, number | MISSED, (1 << 64) - 1
-        regs[RSP] = regs[R15] + _FRAME_SIZE
-        (regs[R15], regs[R14], regs[R13], regs[R12], regs[RBP], regs[RBX], regs[R9], regs[R8], regs[R10], regs[RDX],
-         regs[RSI], regs[RDI], regs[RCX], regs[EFLAGS]) = (r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi, site,
-                                                            flags)
-        return True
-

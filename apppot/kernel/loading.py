@@ -2,7 +2,7 @@
 
 import os
 
-from apppot.platform import mailbox
+from apppot.platform import mailbox, tlb
 from apppot.platform.mailbox import ABSOLUTE, INTERPRETER, PROGRAM
 from apppot.platform.window import SIZE
 
@@ -38,14 +38,24 @@ class Loading:
         """
         if program.say is not None:
             return self._say(program)
-        key = (program.host, program.elf, program.interpreter, program.path, program.name, program.directory, creds.ruid,
+        files = self._files(program, mode)
+        key = (files, program.elf, program.interpreter, program.path, program.name, program.directory, creds.ruid,
                creds.euid, creds.rgid, creds.egid, tuple(filters), first, rules, mode)
         encoded = self._made.get(key)
         if encoded is None:
             if len(self._made) >= _KEPT:
                 self._made.clear()
-            encoded = self._made[key] = self._make(program, creds, filters, first, rules, mode)
+            encoded = self._made[key] = self._make(program, files, creds, filters, first, rules, mode)
         return encoded.placed(_random_base())
+
+    def _files(self, program, mode):
+        """What is mapped, (host path, Elf) each: the program and its interpreter, or their patched copies."""
+        own, interpreter = (program.host, program.elf), program.interpreter
+        if not mode:
+            return own, interpreter
+        if interpreter is None:
+            return self.fast.program(program.path, *own), None
+        return own, self.fast.loader(*interpreter)
 
     def _say(self, program):
         box = self._box()
@@ -60,22 +70,17 @@ class Loading:
         box.add(mailbox.WINDOW, self.window.path, SIZE)
         return box
 
-    def _make(self, program, creds, filters, first, rules, mode):
+    def _make(self, program, files, creds, filters, first, rules, mode):
         box = self._box()
-        host, elf = program.host, program.elf
-        if mode and program.interpreter is None and self.fast.is_of_image(program.path):
-            host, elf = self.fast.patched(host)
-        origin = _map_object(box, PROGRAM, host, elf)
+        origin = _map_object(box, PROGRAM, *files[0])
         base = PROGRAM if program.elf.position_independent else ABSOLUTE
         start = base, program.elf.entry - origin
         box.add(mailbox.AUXV, _AT_PHDR, base, program.elf.headers - origin)
         box.add(mailbox.AUXV, _AT_PHNUM, ABSOLUTE, program.elf.header_count)
         box.add(mailbox.AUXV, _AT_ENTRY, *start)
         if program.interpreter is not None:
-            host, elf = program.interpreter
-            if mode:
-                host, elf = self.fast.patched(host)
-            loader_origin = _map_object(box, INTERPRETER, host, elf)
+            elf = program.interpreter[1]
+            loader_origin = _map_object(box, INTERPRETER, *files[1])
             start = INTERPRETER if elf.position_independent else ABSOLUTE, elf.entry - loader_origin
             box.add(mailbox.AUXV, _AT_BASE, INTERPRETER, -loader_origin)
         _identity(box, program, creds)
@@ -91,7 +96,7 @@ class Loading:
         for address in filters:
             box.add(mailbox.FILTER, address)
         if mode:
-            box.add(mailbox.FAST, mode)
+            box.add(mailbox.FAST, mode, tlb.LOADING if program.interpreter is not None else tlb.LOADED)
         box.add(mailbox.JUMP, *start)
         return box.encode()
 

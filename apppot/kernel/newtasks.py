@@ -23,10 +23,12 @@ class NewTasks:
     A child may stop for the first time before its parent's event is seen: its status waits in `early`.
     """
 
-    def __init__(self, running, tracer, affinity, on_stop):
-        """`on_stop(tid, task, status)` deals with the first stop of a child that came too early."""
+    def __init__(self, running, tracer, affinity, on_stop, on_copy=None):
+        """`on_stop(tid, task, status)` deals with the first stop of a child that came too early; `on_copy(task)` is told
+        of a task that has a copy of its parent's memory."""
         self.running, self.tasks, self.groups = running, running.tasks, running.groups
         self.tracer, self.affinity, self.on_stop = tracer, affinity, on_stop
+        self.on_copy = on_copy
         self.early = {}                     # tid -> wait status
         self.made = 1
 
@@ -74,6 +76,8 @@ class NewTasks:
         task.identity_filter, task.seccomp = parent.identity_filter, parent.seccomp
         task.replaced = replaced
         self.tasks[tid], self.groups[group.tgid] = task, group
+        if self.on_copy is not None and memory is not parent.memory:
+            self.on_copy(task)
         early = self.early.pop(tid, None)
         if early is not None:
             try:

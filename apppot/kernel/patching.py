@@ -1,106 +1,193 @@
-"""Copies of the dynamic loader and the C library whose path calls jump to the stub's fast path.
+"""Copies of dynamic loaders, C libraries and static programs whose path calls jump to the stub's fast path.
 
-In a copy the `mov $NR, %eax` before a `syscall` is replaced by a jump to a trampoline; the `syscall` stays, so a jump to
-it, and a miss, still trap. The trampolines are a segment of their own at the end of the file, for which a PT_NOTE
-header is given up (elf(5)); so the loader maps them with the library and the pages are shared by all processes. Only
-the loader is given a copy, when it loads the library; whoever reads the file otherwise reads the original.
-
-The copies lie in the cache, named by what the original's inode says, and are made once.
+The trampolines (platform/sites.py) are a segment of their own at the end of the file, so whoever loads the copy maps
+them with it and the pages are shared by all processes. In a library its program header takes the place of a PT_NOTE
+(elf(5)); of a file that the stub loads the headers stay as they are. Only the loader is given a copy, when it loads the
+file; whoever reads the file otherwise reads the original.
 """
 
 import os
-import re
 import struct
 import zlib
 
-from apppot.platform.layout import FAST_ENTRY
+from apppot.image import copies
+from apppot.platform import sites
+from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY
+from apppot.syscalls.elf import Segment
 from apppot.syscalls.table import by_name
 
 _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat", "readlinkat", "faccessat", "statx",
           "getdents64", "getcwd")
-_NUMBERS = [by_name[name].number for name in _CALLS]
-NUMBERS = frozenset(_NUMBERS)
-_SITE = re.compile(b"\xb8(?:" + b"|".join(re.escape(struct.pack("<I", number)) for number in _NUMBERS) + b")\x0f\x05",
-                   re.DOTALL)
-_VERSION = 2                               # of what patch() makes: copies of older versions are not used
-_TRAMPOLINE_SIZE = 32
+NUMBERS = frozenset(by_name[name].number for name in _CALLS)
+_FORMAT = 4                                # of what patch() makes: copies of other formats are not used
+VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED)).encode())
 _PAGE = 4096
 _PT_LOAD, _PT_NOTE = 1, 4
 _PF_R, _PF_X = 4, 1
 _PHDR = struct.Struct("<IIQQQQQQ")
 _LARGEST = 64 << 20
+_ASKED = 1024                              # files of which it is remembered that they were asked for
+_LIBRARY, _PROGRAM = range(2)              # who loads it: the guest's dynamic loader, or the stub
 
 
-class PatchedLibraries:
-    """`directory`: host directory of the copies; `cached`: what host paths in the cache begin with: such a path tells
-    the image, while inodes of removed trees come again; `known`: {host path of a copy: host path of the original}."""
+class _Known:
+    """What was found for one state of a file: `copy` (a copies.Copy) and the descriptor of its lock, or None."""
 
-    def __init__(self, directory, cached=()):
-        self.directory = directory
-        self.cached = tuple(cached)
-        self.known = {}
-        self._copies = {}
+    __slots__ = ("state", "copy", "lock")
 
-    def copy_of(self, host):
-        """Host path of the patched copy of library `host`, or None when there is nothing to patch."""
-        if host not in self._copies:
-            try:
-                self._copies[host] = self._make(host)
-            except (OSError, struct.error):
-                self._copies[host] = None
-        return self._copies[host]
+    def __init__(self, state, copy=None, lock=None):
+        self.state, self.copy, self.lock = state, copy, lock
 
-    def _make(self, host):
-        status = os.stat(host)
-        if status.st_size > _LARGEST:
+    def close(self):
+        if self.lock is not None:
+            os.close(self.lock)
+
+
+class Patched:
+    """The patched copies that a machine hands out, in host directory `directory`.
+
+    `room`: bytes that all may take, or None: then each is to stay for later machines. With `room` a file is copied only
+    when it is asked for the second time, and a copy goes when its file was changed. `cached`: what host paths in the
+    cache begin with: such a path tells the image, while inodes of removed trees come again.
+    """
+
+    def __init__(self, directory, room=None, cached=()):
+        self.directory, self.room, self.cached = directory, room, tuple(cached)
+        self._known = {}
+        self._asked = {}
+
+    def library(self, host):
+        """Host path of the copy of shared library `host`; None when there is nothing to patch or it can't be."""
+        copy = self._copy_of(host, _LIBRARY)
+        return None if copy is None else copy.path
+
+    def program(self, host):
+        """(host path, Segment of the trampolines) of the copy of dynamic loader or static program `host`, or None."""
+        copy = self._copy_of(host, _PROGRAM)
+        if copy is None:
             return None
-        name = b"%x-%x-%x-%x-%x-%d" % (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, FAST_ENTRY,
-                                       _VERSION)
-        if host.startswith(self.cached):
-            name += b"-%08x" % zlib.crc32(host)
-        path = self.directory + b"/" + name
-        if not os.path.exists(path):
-            with open(host, "rb") as file:
-                image = patch(bytearray(file.read()))
-            if image is None:
+        size = copy.sites * sites.TRAMPOLINE_SIZE
+        return copy.path, Segment(copy.address, copy.contents - size, size, size, _PF_R | _PF_X, _PAGE)
+
+    def counts(self):
+        """[(host path of the original, sites patched, sites that can't be)] of the files that were asked for."""
+        return sorted((host, known.copy.sites, known.copy.others) for (host, _), known in self._known.items()
+                      if known.copy is not None)
+
+    def close(self):
+        """The copies may be removed."""
+        for known in self._known.values():
+            known.close()
+        self._known.clear()
+
+    def _copy_of(self, host, kind):
+        try:
+            status = os.stat(host)
+        except OSError:
+            return None
+        key, state = (host, kind), copies.name(status, self._version(host, kind))
+        known = self._known.get(key)
+        if known is None or known.state != state:
+            known = self._find(key, status, state, known)
+            if known is None:
                 return None
-            os.makedirs(self.directory, 0o700, exist_ok=True)
-            new = b"%s.%d" % (path, os.getpid())
-            with open(new, "wb") as file:
-                file.write(image)
-            os.chmod(new, 0o755)
-            os.rename(new, path)
-        self.known[path] = host
-        return path
+            self._known[key] = known
+        copy = known.copy
+        if copy is None or not copy.contents:
+            return None
+        if not os.path.exists(copy.path):  # somebody emptied the cache by hand
+            known.close()
+            del self._known[key]
+            return None
+        return copy
+
+    def _version(self, host, kind):
+        return zlib.crc32(host, VERSION + kind) if host.startswith(self.cached) else VERSION + kind
+
+    def _find(self, key, status, state, former):
+        """The _Known of a file that was not asked for in this state; None: not yet."""
+        if self.room is not None and self._asked.get(key) != state:
+            if len(self._asked) == _ASKED:
+                self._asked.clear()
+            self._asked[key] = state
+            return None
+        if former is not None:
+            self._drop(former)
+        path = self.directory + b"/" + state
+        try:
+            try:
+                return _Known(state, *copies.hold(path))
+            except OSError:
+                self._make(*key, status, path)
+                held = _Known(state, *copies.hold(path))
+        except (OSError, struct.error, ValueError, IndexError):
+            return _Known(state)           # no space, no permission, no ELF file
+        if self.room is not None:
+            self.room -= held.copy.size
+        return held
+
+    def _drop(self, former):
+        former.close()
+        if self.room is None or former.copy is None:
+            return
+        self.room += former.copy.size
+        try:
+            os.unlink(former.copy.path)
+        except FileNotFoundError:          # the same file under two names
+            return
+
+    def _make(self, host, kind, status, path):
+        if status.st_size > (_LARGEST if self.room is None else min(self.room, _LARGEST)):
+            raise ValueError("too large")
+        with open(host, "rb") as file:
+            image = bytearray(file.read())
+            now = os.fstat(file.fileno())
+        if copies.name(now, 0) != copies.name(status, 0):
+            raise ValueError("being written")
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        copies.store(path, host, *patch(image, kind == _PROGRAM))
 
 
-def patch(image):
-    """The patched file, or None: no sites, or no header to spare."""
+def patch(image, by_stub=False):
+    """(the patched file, address of its trampolines, how many sites, how many others it has).
+
+    The file is empty when no site is known or there is no place for them. by_stub: whether the stub loads the file, else
+    the guest's own dynamic loader does, for which a program header is written.
+    """
     phoff, = struct.unpack_from("<Q", image, 32)
     phnum, = struct.unpack_from("<H", image, 56)
     headers = [_PHDR.unpack_from(image, phoff + index * _PHDR.size) for index in range(phnum)]
     loads = [header for header in headers if header[0] == _PT_LOAD]
-    last_load = max(index for index, header in enumerate(headers) if header[0] == _PT_LOAD)
-    spare = [index for index, header in enumerate(headers) if header[0] == _PT_NOTE and index > last_load]
-    sites = [(match.start(), load) for load in loads if load[1] & _PF_X
-             for match in _SITE.finditer(image, load[2], load[2] + load[5])]
-    if not spare or not sites:
-        return None
+    found, others = [], 0
+    for load in loads:
+        if load[1] & _PF_X:
+            known, unknown = sites.find(image, load[2], min(load[2] + load[5], len(image)), NUMBERS)
+            found += [(site, load[3] - load[2]) for site in known]
+            others += len(unknown)
+    spare = _spare_header(headers)
     offset = len(image) + _PAGE - 1 & -_PAGE
     address = max(load[3] + load[6] for load in loads) + _PAGE - 1 & -_PAGE
+    if not found or (spare is None and not by_stub) or any(_is_of_go(image, header) for header in headers):
+        return b"", 0, 0, others + len(found)
     image += bytes(offset - len(image))
-    for number, (site, load) in enumerate(sites):
-        site_address = site - load[2] + load[3]
-        place = address + number * _TRAMPOLINE_SIZE
-        image += _trampoline(image[site:site + 5], place, site_address + 5)
-        image[site:site + 5] = b"\xe9" + struct.pack("<i", place - site_address - 5)
-    size = len(sites) * _TRAMPOLINE_SIZE
-    _PHDR.pack_into(image, phoff + spare[-1] * _PHDR.size, _PT_LOAD, _PF_R | _PF_X, offset, address, address, size, size,
-                    _PAGE)
-    return image
+    for number, (site, shift) in enumerate(found):
+        place = address + number * sites.TRAMPOLINE_SIZE
+        image += sites.trampoline(image, site, place, site.syscall + shift)
+        image[site.start:site.start + site.displaced] = sites.jump(site, site.start + shift, place)
+    if not by_stub:
+        size = len(image) - offset
+        _PHDR.pack_into(image, phoff + spare * _PHDR.size, _PT_LOAD, _PF_R | _PF_X, offset, address, address, size, size,
+                        _PAGE)
+    return image, address, len(found), others
 
 
-def _trampoline(mov, place, syscall):
-    """mov $NR, %eax; lea the site's `syscall`, %rcx; movabs $fast_entry, %r11; jmp *%r11"""
-    lea = b"\x48\x8d\x0d" + struct.pack("<i", syscall - place - 12)
-    return (bytes(mov) + lea + b"\x49\xbb" + struct.pack("<Q", FAST_ENTRY) + b"\x41\xff\xe3").ljust(_TRAMPOLINE_SIZE, b"\xcc")
+def _spare_header(headers):
+    """Index of a PT_NOTE behind the last PT_LOAD, since these have to be in the order of their addresses; or None."""
+    last = max(index for index, header in enumerate(headers) if header[0] == _PT_LOAD)
+    return max((index for index, header in enumerate(headers) if header[0] == _PT_NOTE and index > last), default=None)
+
+
+def _is_of_go(image, header):
+    """Whether it is the PT_NOTE that Go's linker writes: name length, description length, type, name."""
+    place = header[2]
+    return header[0] == _PT_NOTE and image[place:place + 4] == b"\x04\0\0\0" and image[place + 12:place + 16] == b"Go\0\0"

@@ -12,7 +12,7 @@ from collections import deque
 from errno import ENOSYS
 
 from apppot.errors import AppPotError
-from apppot.kernel import newtasks
+from apppot.kernel import interrupted, newtasks
 from apppot.kernel.answers import Answers
 from apppot.kernel.execs import OF_LOADER, Execs
 from apppot.kernel.jobcontrol import STOP_SIGNALS, JobControl
@@ -49,7 +49,7 @@ class Supervisor:
         self.regs = self.tracer.regs
         self.affinity = running.affinity = Affinity()
         self.answers = Answers(running, self.tracer, tracing)
-        self.new_tasks = NewTasks(running, self.tracer, self.affinity, self._on_stop)
+        self.new_tasks = NewTasks(running, self.tracer, self.affinity, self._on_stop, stats and stats.forget)
         self.execs = Execs(running, self.tracer, self.answers, filters, rules, tracing)
         self.workers = Workers(self.affinity)
         self.stub_alone = running.wall.loads_alone
@@ -71,7 +71,7 @@ class Supervisor:
         """Start `task.program` in the process that `spawn()` makes: it waits to be seized, then execs the stub."""
         pid, go = spawn()
         try:
-            self.tracer.seize(pid)
+            self.tracer.seize(pid, exits=self.stats is not None)
         except OSError as error:
             _kill(pid)
             os.waitpid(pid, 0)
@@ -146,6 +146,8 @@ class Supervisor:
         elif task is None:
             if status >> 16 == ptrace.EVENT_STOP:   # a child's first; else a thread that another one's exec has ended
                 self.new_tasks.early[tid] = status
+            elif status >> 16 == ptrace.EVENT_EXIT:
+                self.tracer.cont(tid)
         else:
             task.memory.tid = tid
             event, stopsig = status >> 16, status >> 8 & 0xFF
@@ -161,6 +163,9 @@ class Supervisor:
                 self.execs.event(task, self._forget)
                 if self.new_tasks.early:
                     self.new_tasks.adopt_children(self.tasks[tid])
+            elif event == ptrace.EVENT_EXIT:    # asked for with --stats
+                self.stats.collect(task)
+                self.tracer.cont(tid)
             elif event == ptrace.EVENT_STOP and stopsig in STOP_SIGNALS:
                 self.tracer.listen(tid)
                 self.job_control.stopped(tid, stopsig)
@@ -215,13 +220,20 @@ class Supervisor:
     def _on_signal(self, task, signum):
         """A signal is about to be delivered. Most find the task in its own code: that is all there is to look at."""
         tracer, tid = self.tracer, task.tid
-        if STUB_BASE <= tracer.instruction_pointer(tid) < STUB_END:
+        rip = tracer.instruction_pointer(tid)
+        if STUB_BASE <= rip < STUB_END:
             tracer.get(tid)
-            if self.fast is not None and self.fast.leave(task, tracer):
+            if self.fast is not None and interrupted.leave_stub(task, self.regs):
                 tracer.set(tid)
                 if signum in _FAULTS and tracer.signal_code(tid) > 0:
                     signum = 0              # the stub could not read the path: the kernel will say EFAULT
             elif task.slot is not None and self.answers.leave_gadget(task):
+                tracer.set(tid)
+        elif self.fast is not None:
+            site = interrupted.site_of(task, rip)
+            if site is not None:
+                tracer.get(tid)
+                self.regs[RIP] = site
                 tracer.set(tid)
         tracer.cont(tid, signum)
 
@@ -242,7 +254,7 @@ class Supervisor:
             self.running.procfs.forget(task.scratch)
             task.scratch = None
         if self.stats is not None:
-            self.stats.count(number)
+            self.stats.count(number, missed)
         entry = dispatch.entry(number)
         try:
             if entry is None:
@@ -290,6 +302,8 @@ class Supervisor:
     def _give(self, task, number, answer):
         regs = self.regs
         if task.program is not None and answer.__class__ is Run:
+            if self.stats is not None:
+                self.stats.collect(task)
             answer = self.execs.answer(task, answer)
         if self.tracing is not None:
             self.tracing.call(task, number, [regs[register] for register in ARGUMENTS], answer)

@@ -77,7 +77,7 @@ class ThreadGroup:
     paths that the stub may open for it, where that stops.
     """
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loading", "loads", "_pidfd")
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
@@ -85,7 +85,6 @@ class ThreadGroup:
         self.exec_by = set()
         self.deferred = None
         self.loads = ()
-        self.loading = False           # its dynamic loader has not opened the C library yet
         self._pidfd = -1
 
     def pidfd(self):

@@ -11,6 +11,8 @@ import struct
 import sys
 import time
 
+from apppot.platform.landlock import WITH_TRUNCATE
+
 OK, DEGRADED, MISSING = "ok", "degraded", "missing"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -328,7 +330,11 @@ def fast_path():
     wall = landlock()
     if wall.state != OK:
         return Finding("fast path", DEGRADED, "off without Landlock", "every path call stops; see Landlock")
-    return Finding("fast path", OK, "on")
+    version = _syscall(_SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)
+    if version < WITH_TRUNCATE:
+        return Finding("fast path", DEGRADED, f"off: Landlock ABI {version} does not see truncation",
+                       "every path call stops; a kernel from 6.2 on")
+    return Finding("fast path", OK, "on with --isolation standard, unless --trace is given")
 
 
 def openat2():

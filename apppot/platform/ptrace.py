@@ -11,7 +11,7 @@ from apppot.platform import registers
 _PEEKUSER, _CONT, _SETREGS, _GETREGS, _SYSCALL = 3, 7, 13, 12, 24
 _GETEVENTMSG, _GETSIGINFO, _SETSIGINFO, _SEIZE, _INTERRUPT, _LISTEN = 0x4201, 0x4202, 0x4203, 0x4206, 0x4207, 0x4208
 
-EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
+EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_EXIT, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 6, 7, 128
 _OPTIONS = (1 | 1 << EVENT_FORK | 1 << EVENT_VFORK | 1 << EVENT_CLONE | 1 << EVENT_EXEC | 1 << EVENT_SECCOMP
             | 1 << 20)             # TRACESYSGOOD, the events, EXITKILL
 
@@ -41,11 +41,11 @@ class Tracer:
         self._siginfo = ctypes.create_string_buffer(128)
         self._siginfo_address = ctypes.addressof(self._siginfo)
 
-    def seize(self, pid):
-        """Attach to `pid` without stopping it. OSError when the host forbids it."""
+    def seize(self, pid, exits=False):
+        """Attach to `pid` without stopping it. OSError when the host forbids it. exits: tasks also stop when they end."""
         with_errno = ctypes.CDLL(None, use_errno=True).ptrace
         with_errno.argtypes, with_errno.restype = _ptrace.argtypes, ctypes.c_long
-        if with_errno(_SEIZE, pid, 0, _OPTIONS) < 0:
+        if with_errno(_SEIZE, pid, 0, _OPTIONS | (1 << EVENT_EXIT if exits else 0)) < 0:
             code = ctypes.get_errno()
             raise OSError(code, "ptrace")
 

@@ -10,10 +10,12 @@ import struct
 from apppot.platform.layout import TLB_OFFSET
 
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 240
-DIRECTORY, NAME, CWD = 1, 2, 3             # key spaces
+DIRECTORY, NAME, CWD, LIBRARY = 1, 2, 3, 4 # key spaces
 MERGED, PURE, FILE, ABSENT, PLACE = range(5)   # kinds
 WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK = (1 << bit for bit in range(8))
 OFF, PLAIN, ROOT = range(3)                # modes of a process
+LOADED, NEARLY, LOADING = range(3)         # how far its dynamic loader is: struct state of stub/fast.h
+_NAMES = (NAME, LIBRARY)                   # spaces whose entries are of the generation `names`
 
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
@@ -64,7 +66,7 @@ class Tlb:
         memory = self._memory
         sequence = _WORD.unpack_from(memory, place)[0]
         _WORD.pack_into(memory, place, sequence | 1)
-        generation = self._names if space == NAME else self.generation
+        generation = self._names if space in _NAMES else self.generation
         _WORD.pack_into(memory, place + 4, key)
         _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, 0, text,
                          host)
@@ -79,7 +81,7 @@ class Tlb:
             kind, generation, dev, ino, _, _, length, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
             if hashed == key and (kind, dev, ino) == (space, *base) and known[:length] == text:
                 return place
-            if void is None and generation != (self._names if kind == NAME else self.generation):
+            if void is None and generation != (self._names if kind in _NAMES else self.generation):
                 void = place
         if void is not None:
             return void

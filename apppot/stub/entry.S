@@ -45,59 +45,103 @@ _start:
         jmp     *%rcx
 
         .section .text.fast, "ax"
-        .globl fast_entry, fast_body, fast_end
+        .globl fast_checked, fast_unknown, fast_entry, fast_saving, fast_pushed, fast_body, fast_end, fast_popping
+        .globl fast_left, commit, commit_made
+/* Trampolines of sites where any number may be in eax come here. It is looked up first: all other calls go on to their
+ * own `syscall` with nothing saved. r11 holds rax meanwhile and ax the flags, of which `syscall` changes none. */
+fast_checked:
+        movq    %rax, %r11
+        lahf
+        seto    %al
+        cmpq    $512, %r11
+        jae     fast_unknown
+        btq     %r11, fast_numbers(%rip)
+        jnc     fast_unknown
+        addb    $0x7f, %al
+        sahf
+        movq    %r11, %rax
+        jmp     fast_entry
+fast_unknown:
+        addb    $0x7f, %al
+        sahf
+        movq    %r11, %rax
+        jmp     *%rcx
+
 /* A patched site's trampoline comes here with the number in eax and the address of the site's `syscall` in rcx; r11 is
- * free, as rcx is, because `syscall` destroys both. Between fast_body and fast_end r15 points at the frame (fast.h), so
- * that the supervisor can put the task back to the site when a signal comes. */
+ * free, as rcx is, because `syscall` destroys both. The frame (fast.h) lies below the red zone. Wherever a signal finds
+ * the task, FastPath.leave of apppot/kernel/fastpath.py knows from the labels how much was done: up to fast_body all
+ * registers but rsp are the guest's, from there on r15 points at the frame, from fast_end on rsp does. */
 fast_entry:
-        leaq    -128(%rsp), %rsp        /* the red zone */
+        leaq    -(128 + 136)(%rsp), %rsp
+fast_saving:
         pushfq
-        pushq   %rcx
-        pushq   %rax
-        pushq   %rdi
-        pushq   %rsi
-        pushq   %rdx
-        pushq   %r10
-        pushq   %r8
-        pushq   %r9
-        pushq   %rbx
-        pushq   %rbp
-        pushq   %r12
-        pushq   %r13
-        pushq   %r14
-        pushq   %r15
-        pushq   $0
-        cld
+fast_pushed:
+        popq    128(%rsp)
+        movq    %rcx, 120(%rsp)
+        movq    %rax, 112(%rsp)
+        movq    %rdi, 104(%rsp)
+        movq    %rsi, 96(%rsp)
+        movq    %rdx, 88(%rsp)
+        movq    %r10, 80(%rsp)
+        movq    %r8, 72(%rsp)
+        movq    %r9, 64(%rsp)
+        movq    %rbx, 56(%rsp)
+        movq    %rbp, 48(%rsp)
+        movq    %r12, 40(%rsp)
+        movq    %r13, 32(%rsp)
+        movq    %r14, 24(%rsp)
+        movq    %r15, 16(%rsp)
+        movq    $0, 0(%rsp)
         movq    %rsp, %r15
 fast_body:
+        cld
         movq    %rsp, %rdi
         andq    $-16, %rsp
         call    fast_call
         movq    %r15, %rsp
+        movl    %eax, 4(%rsp)           /* hit */
 fast_end:
-        popq    %r15                    /* committed */
-        popq    %r15
-        popq    %r14
-        popq    %r13
-        popq    %r12
-        popq    %rbp
-        popq    %rbx
-        popq    %r9
-        popq    %r8
-        popq    %r10
-        popq    %rdx
-        popq    %rsi
-        popq    %rdi
+        movq    16(%rsp), %r15
+        movq    24(%rsp), %r14
+        movq    32(%rsp), %r13
+        movq    40(%rsp), %r12
+        movq    48(%rsp), %rbp
+        movq    56(%rsp), %rbx
+        movq    64(%rsp), %r9
+        movq    72(%rsp), %r8
+        movq    80(%rsp), %r10
+        movq    88(%rsp), %rdx
+        movq    96(%rsp), %rsi
+        movq    104(%rsp), %rdi
         testl   %eax, %eax
-        popq    %rax                    /* the result, or the number again */
-        popq    %rcx
+        movq    120(%rsp), %rcx
         jz      1f
+        movq    8(%rsp), %rax           /* the result */
         addq    $2, %rcx                /* behind the site's `syscall` */
         jmp     2f
-1:      btsq    $32, %rax               /* tells the supervisor of the miss; the kernel looks at 32 bits */
-2:      movq    (%rsp), %r11
+1:      movq    112(%rsp), %rax
+        btsq    $32, %rax               /* tells the supervisor of the miss; the kernel looks at 32 bits */
+2:      movq    128(%rsp), %r11
+        pushq   %r11
+fast_popping:
         popfq
-        leaq    128(%rsp), %rsp
+        leaq    (128 + 136)(%rsp), %rsp
+fast_left:
         jmp     *%rcx
+
+/* long commit(long nr, long a, long b, long c, long d): a call that must not be made twice. A signal that finds the task
+ * after it is told to the guest as one that came after the guest's own call. */
+commit:
+        movq    %rdi, %rax
+        movq    %rsi, %rdi
+        movq    %rdx, %rsi
+        movq    %rcx, %rdx
+        movq    %r8, %r10
+        movl    $1, 0(%r15)
+        syscall
+commit_made:
+        movq    %rax, 8(%r15)
+        movl    $2, 0(%r15)
+        ret
 
         .section .note.GNU-stack, "", @progbits

@@ -2,18 +2,21 @@
 #ifndef FAST_H
 #define FAST_H
 #include <stdint.h>
+#include "layout.h"
 
-/* Registers of the guest at a patched site, as fast_entry pushed them; and what came of the call. */
+/* Registers of the guest at a patched site, as fast_entry saved them; and what came of the call. */
 struct frame {
-    uint64_t committed;                 /* something was done that must not be done twice */
+    uint32_t committed;                 /* 1: a call that must not be made twice is being made; 2: it was, see `result` */
+    uint32_t hit;
+    int64_t result;
     uint64_t r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi;
-    union { uint64_t nr; int64_t result; };
-    uint64_t site, flags;
+    uint64_t nr, site, flags;
 };
 
 /* The translation cache in the window. */
 enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 240 };
-enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3 };           /* the last: the host text is a guest path */
+enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3,             /* CWD: the host text is a guest path */
+       SPACE_LIBRARY = 4 };                                             /* a NAME for the dynamic loader alone */
 enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind of an entry; PLACE: of a directory's name */
 /* Flags of an entry. RECORDED: it leads into a layer of which the supervisor knows more than the disk says, so an inode
  * that is not in the inode table is a miss. FOR_ROOT: only virtual root may search all directories on the way. OWNED:
@@ -21,6 +24,7 @@ enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind 
  * and the entry that of what it leads to. */
 enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64, LINK = 128 };
 enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */
+enum { LOADED = 0, NEARLY = 1, LOADING = 2 };                           /* and its loading: NEARLY has the C library */
 
 struct header {
     uint32_t on, directories, names;    /* the latter two: generations; entries of older ones are void */
@@ -37,6 +41,7 @@ struct entry {
     char text[TLB_TEXT];
     char host[TLB_HOST];
 };
+_Static_assert(sizeof(struct frame) == 136, "entry.S knows the places of its members");
 _Static_assert(sizeof(struct entry) == 512, "entries are indexed by the supervisor too");
 
 /* The inode table: what stat(2) must show of an inode in place of what the disk says, see apppot/platform/inodes.py. Which
@@ -58,14 +63,18 @@ _Static_assert(sizeof(struct inode) == 64, "records are indexed by the superviso
 /* In the process's own memory: the mode is set when it starts, and when its identity changes. `seen` are directories
  * that were opened through a DEEP entry, below which all directories are as it is: so a tree is walked without a miss.
  * A guest that writes here deceives itself alone; Landlock is the wall. */
-enum { SEEN = 128 };
+enum { SEEN = 128, NUMBERS = 512 };
 struct seen {
     uint64_t dev, ino;
     uint32_t generation, flags;
 };
 struct state {
-    uint32_t mode, spare;
+    uint32_t mode, loading;             /* whether the dynamic loader may open the C library yet */
     struct seen seen[SEEN];
+    uint32_t hits[NUMBERS];             /* by call, for --stats */
 };
+_Static_assert(sizeof(struct state) <= FAST_STATE_SIZE, "stub.ld gives it room");
+
+long commit(long nr, long a, long b, long c, long d);   /* entry.S; r15 points at the frame */
 
 #endif

@@ -24,7 +24,7 @@ enum {                          /* operations and their operands, 8 bytes each; 
     OP_WRITE = 14,              /* descriptor, text, length */
     OP_EXIT = 15,               /* status */
     OP_CHDIR = 16,              /* path */
-    OP_FAST = 17,               /* mode of the fast path */
+    OP_FAST = 17,               /* mode of the fast path, struct state's loading */
 };
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_CLOEXEC = 02000000 };
 enum { PROT_NONE = 0, PROT_READ = 1, PROT_RWX = 7, PROT_GROWSDOWN = 0x01000000 };
@@ -121,7 +121,9 @@ uint64_t load_program(uint64_t *stack) {
         case OP_CHDIR:
             CALL(NR_chdir, op[1], 0, 0); op += 2; break;
         case OP_FAST:
-            ((struct state *)FAST_STATE)->mode = (uint32_t)op[1]; op += 2; break;
+            ((struct state *)FAST_STATE)->mode = (uint32_t)op[1];
+            ((struct state *)FAST_STATE)->loading = (uint32_t)op[2];
+            op += 3; break;
         case OP_EXIT:
             CALL(NR_exit_group, op[1], 0, 0); break;
         default:

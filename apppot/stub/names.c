@@ -28,7 +28,7 @@ int find(struct name *n, uint32_t length, uint32_t space) {
         if (sequence & 1 || e->hash != wanted || e->length != length || e->dev != n->dev || e->ino != n->ino
             || e->space != space)
             continue;
-        if (e->generation != (space == SPACE_NAME ? header()->names : header()->directories)) continue;
+        if (e->generation != (space == SPACE_NAME || space == SPACE_LIBRARY ? header()->names : header()->directories)) continue;
         if (!same(n->path, e->text, length)) continue;
         n->kind = e->kind;
         n->flags = e->flags;

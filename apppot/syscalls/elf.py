@@ -53,6 +53,14 @@ class Elf:
         high = max(segment.address + segment.memory_size for segment in self.segments)
         return low, (high - low + 4095) & ~4095
 
+    def with_segment(self, segment):
+        """The same and one more Segment, of which its own program headers say nothing."""
+        other = Elf()
+        for name in self.__slots__:
+            setattr(other, name, getattr(self, name))
+        other.segments = self.segments + [segment]
+        return other
+
 
 def parse(fd, start):
     """The Elf behind descriptor `fd`, whose first HEADER_SIZE bytes are `start`. OSError ENOEXEC when it isn't one."""

@@ -7,6 +7,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from apppot.kernel.loading import stub_path
+from apppot.kernel.patching import NUMBERS
 from apppot.platform import inodes, layout, mailbox, tlb
 from apppot.platform.window import SIZE
 
@@ -30,8 +31,20 @@ def test_gadget_is_where_the_supervisor_sends_tasks():
     assert where["gadget"] == layout.GADGET
     assert where["gadget_return"] == layout.GADGET_RETURN
     assert where["_start"] == layout.GADGET_END
-    assert where["fast_entry"] == layout.FAST_ENTRY
-    assert (where["fast_body"], where["fast_end"]) == (layout.FAST_BODY, layout.FAST_END)
+
+
+@pytest.mark.parametrize("label", ["fast_checked", "fast_unknown", "fast_entry", "fast_saving", "fast_pushed", "fast_body",
+                                   "fast_end", "fast_popping", "fast_left", "commit", "commit_made"])
+def test_labels_of_the_fast_path_are_where_signals_look_for_them(label):
+    assert symbols()[label] == getattr(layout, label.upper())
+
+
+def test_the_stub_knows_the_calls_that_sites_are_patched_for():
+    with open(stub_path(), "rb") as file:
+        elf = ELFFile(file)
+        file.seek(next(elf.address_offsets(symbols()["fast_numbers"])))
+        bits = int.from_bytes(file.read(64), "little")
+    assert {number for number in range(512) if bits >> number & 1} == NUMBERS
 
 
 def test_the_fast_paths_compiled_code_is_where_signals_look_for_it():

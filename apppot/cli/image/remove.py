@@ -24,7 +24,8 @@ def run(command, chosen, words):
 main = Command(
     "remove", run, "NAME...|--all|--unused TIME",
     "Remove images and archives of changes from the cache: by the name or the beginning of the digest that apppot image "
-    "list shows, or by the path of the file. What other images or running machines use stays.",
+    "list shows, or by the path of the file. What other images or running machines use stays. The patched copies that "
+    "machines made of C libraries and static programs go when their originals do, or by the name patched.",
     [Option("--all", help="Remove everything that no machine is using, the steps of builds as well."),
      Option("--unused", metavar="TIME", convert=values.duration,
             help="Remove what was not started for TIME, like 30d or 12h.")],

@@ -1,0 +1,160 @@
+"""Call sites whose calls can go to the stub's fast path, and the trampolines that lead there.
+
+A site is instructions that do nothing but set registers, then `syscall`. Some of the former, five bytes or more, are
+displaced by a jump to a trampoline; it carries out copies of them and of all up to the `syscall`, whose address it
+hands to the stub. The `syscall` stays: a jump to it or to what stands before it works and traps as ever, and so does
+the call that the stub can't answer. Three forms are known:
+
+* `mov $NR, %eax` with a number that the fast path knows, then moves up to the `syscall`: the `mov` is displaced;
+* functions that make any call, by the moves of their arguments, which every version of them has: the load of the sixth
+  argument in glibc's syscall() and musl's __syscall_cp, the last two loads of musl's syscall();
+* musl's __syscall_cp_asm, the store that is its last instruction before the `syscall`. A signal that interrupts the
+  trampoline finds the task at the site (kernel/interrupted.py), so that the function's cancellation works as ever.
+
+Go's system calls are left alone: they run on a goroutine's stack, of which some 500 bytes are free (the linker's limit
+for chains of nosplit functions is 800), and the fast path takes up to 1.5 KiB.
+
+Opcodes: Intel's Software Developer's Manual, volume 2.
+"""
+
+import re
+import struct
+
+from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY
+
+JUMP_SIZE = 5
+TRAMPOLINE_SIZE = 64
+_TAIL = struct.Struct("<3si2sQ3s")         # lea the site's `syscall`, %rcx; movabs $entry, %r11; jmp *%r11
+_LEA, _MOVABS, _JUMP = b"\x48\x8d\x0d", b"\x49\xbb", b"\x41\xff\xe3"
+_LONGEST = TRAMPOLINE_SIZE - _TAIL.size
+_SYSCALL = b"\x0f\x05"
+_RAX, _RSP = 0, 4
+_MOV_LOAD, _MOV_STORE, _XOR, _MOVSLQ, _LEA_OPCODE, _MOV_IMMEDIATE = 0x8B, 0x89, 0x31, 0x63, 0x8D, 0xC7
+
+_MOVE = rb"[\x48\x49\x4c\x4d]\x89[\xc0-\xff]"        # a 64-bit register to another
+_NUMBER_FIRST = rb"\x48\x89\xf8(?:%s){2,6}" % _MOVE     # mov %rdi, %rax
+_ANY_CALL = [re.compile(pattern, re.DOTALL) for pattern in (
+    _NUMBER_FIRST + rb"(\x4c\x8b\x4c\x24\x08)(?:%s){0,2}\x0f\x05" % _MOVE,    # mov 8(%rsp), %r9
+    rb"\x48\x8b\x7a\x08\xc7\x04\x24\x08\x00\x00\x00(\x48\x8b\x72\x10\x48\x8b\x52\x18)\x0f\x05",
+    rb"\x4c\x8b\x44\x24\x08\x4c\x8b\x4c\x24\x10(\x4c\x89\x5c\x24\x08)\x0f\x05",
+)]
+
+
+class Site:
+    """`start`: offset of the displaced bytes; `displaced`: how many; `syscall`: offset of the `syscall`; `entry`: where
+    the trampoline leads."""
+
+    __slots__ = ("start", "displaced", "syscall", "entry")
+
+    def __init__(self, start, displaced, syscall, entry):
+        self.start, self.displaced, self.syscall, self.entry = start, displaced, syscall, entry
+
+
+def find(code, start, end, numbers):
+    """([Site], offsets of `mov $NR, %eax` that no known form follows) in code[start:end], machine code.
+
+    numbers: the calls that the fast path knows.
+    """
+    found, others = [], []
+    pattern = re.compile(b"\xb8(?:" + b"|".join(re.escape(struct.pack("<I", number)) for number in sorted(numbers)) + b")",
+                         re.DOTALL)
+    for match in pattern.finditer(code, start, end):
+        at = match.start()
+        if at > start and code[at - 1] & 0xF0 == 0x40:     # a prefix: the move of another register
+            continue
+        syscall = _moves_to_syscall(code, match.end(), min(end, at + _LONGEST))
+        if syscall is not None:
+            found.append(Site(at, JUMP_SIZE, syscall, FAST_ENTRY))
+        elif _number_of_syscall(code, match.end(), min(end, at + _LONGEST)):
+            others.append(at)
+    for pattern in _ANY_CALL:
+        for match in pattern.finditer(code, start, end):
+            found.append(Site(match.start(1), match.end(1) - match.start(1), match.end() - 2, FAST_CHECKED))
+    return found, others
+
+
+def _number_of_syscall(code, at, end):
+    """Whether a `syscall` comes soon, and no other `mov $NR, %eax` before it."""
+    syscall = code.find(_SYSCALL, at, end)
+    return syscall >= 0 and code.find(b"\xb8", at, syscall) < 0
+
+
+def _moves_to_syscall(code, at, end):
+    """Offset of the `syscall` that follows `at` with nothing but moves before it, else None."""
+    while at + 2 <= end:
+        if code[at:at + 2] == _SYSCALL:
+            return at
+        length = move_length(code, at)
+        if not length:
+            return None
+        at += length
+    return None
+
+
+def move_length(code, at):
+    """Length of the instruction at code[at] if it only sets a register other than rax and rsp, and means the same
+    anywhere: a move or sign extension of a register, xor of a register with itself, a constant, a load or lea with a
+    base register. 0: it is none of these."""
+    prefix = 0
+    position = at
+    if code[position] & 0xF0 == 0x40:      # REX
+        prefix = code[position]
+        position += 1
+    opcode, modrm = code[position], code[position + 1]
+    extend_reg, extend_base = (prefix & 4) << 1, (prefix & 1) << 3
+    if opcode & 0xF8 == 0xB8:              # mov $imm32, %r32
+        return position + 5 - at if not prefix & 8 and _may_be_set(opcode & 7 | extend_base) else 0
+    mode, register, base = modrm >> 6, modrm >> 3 & 7 | extend_reg, modrm & 7 | extend_base
+    if mode == 3:
+        if opcode == _MOV_IMMEDIATE and not modrm >> 3 & 7:
+            return position + 6 - at if _may_be_set(base) else 0
+        if opcode == _MOV_STORE or opcode == _XOR and register == base:
+            return position + 2 - at if _may_be_set(base) else 0
+        if opcode == _MOV_LOAD or opcode == _MOVSLQ:
+            return position + 2 - at if _may_be_set(register) else 0
+        return 0
+    if opcode not in (_MOV_LOAD, _LEA_OPCODE, _MOVSLQ) or not _may_be_set(register):
+        return 0
+    length = _address_length(code, position + 1)
+    return position + 1 + length - at if length else 0
+
+
+def _may_be_set(register):
+    return register not in (_RAX, _RSP)
+
+
+def _address_length(code, at):
+    """Length of a ModRM byte with base register and displacement and what belongs to it; 0: another address."""
+    mode, base = code[at] >> 6, code[at] & 7
+    length = 1
+    if base == 4:
+        if code[at + 1] != 0x24:           # anything but (%rsp) or (%r12) without an index
+            return 0
+        length = 2
+    elif mode == 0 and base == 5:          # relative to rip
+        return 0
+    return length + (0, 1, 4)[mode]
+
+
+def trampoline(code, site, place, syscall):
+    """The trampoline of `site` at address `place`; `syscall`: address of the site's `syscall`. TRAMPOLINE_SIZE bytes."""
+    copied = bytes(code[site.start:site.syscall])
+    distance = syscall - place - len(copied) - len(_LEA) - 4
+    return (copied + _TAIL.pack(_LEA, distance, _MOVABS, site.entry, _JUMP)).ljust(TRAMPOLINE_SIZE, b"\xcc")
+
+
+def jump(site, address, place):
+    """What displaces the site's bytes: a jump from `address` to `place`."""
+    return (b"\xe9" + struct.pack("<i", place - address - JUMP_SIZE)).ljust(site.displaced, b"\x90")
+
+
+def read_trampoline(code, place):
+    """(address of the site's `syscall`, length of the copied instructions) of the trampoline `code` at `place`, or None."""
+    end = code.find(_JUMP)
+    at = end + len(_JUMP) - _TAIL.size
+    if end < 0 or at < 0:
+        return None
+    lea, distance, movabs, entry, _ = _TAIL.unpack_from(code, at)
+    if lea != _LEA or movabs != _MOVABS or entry not in (FAST_ENTRY, FAST_CHECKED):
+        return None
+    return place + at + len(_LEA) + 4 + distance, at

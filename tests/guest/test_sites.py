@@ -1,0 +1,93 @@
+"""Patched call sites: programs natively, with the fast path and without it print the same."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from .conftest import PROGRAMS
+from .test_processes import both  # noqa: F811, F401: a fixture
+
+SECTIONS = ["registers", "interrupted", "profile", "faults", "cancel", "forks", "stacks", "text"]
+BUILDS = {"glibc": ["gcc", "-pthread"], "glibc-static": ["gcc", "-pthread", "-static"], "musl": ["musl-gcc"],
+          "musl-static": ["musl-gcc", "-static"]}
+
+
+@pytest.fixture(scope="module")
+def built(debian_tree, tmp_path_factory):
+    """built(name) -> program sites.c, made with the image's own compilers."""
+    from .conftest import environment, start_command
+    directory = tmp_path_factory.mktemp("built")
+    for source in ("sites.c", "common.h"):
+        shutil.copy(PROGRAMS / source, directory)
+
+    def build(name):
+        if not (directory / name).exists():
+            command = start_command(*BUILDS[name], "-O1", "-w", "-o", name, "sites.c", image=debian_tree, options=())
+            subprocess.run(command, cwd=directory, env=environment(), stdin=subprocess.DEVNULL, check=True, timeout=100)
+        return directory / name
+
+    return build
+
+
+def intercepted(done):
+    return int(re.search(r"(\d+) calls intercepted", done.stderr)[1])
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_as_natively(both, section):  # noqa: F811
+    lines = both("sites", section).splitlines()
+    if section in ("registers", "interrupted"):
+        assert all(": wrong 0, " in line for line in lines if ":" in line)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("name", ["glibc", "musl", "musl-static"])
+def test_the_same_without_the_fast_path(run_guest, built, job, name, section):
+    """Natively these programs need the image's C libraries. (musl writes to stat's buffer itself: no EFAULT.)"""
+    if (name[:4], section) == ("musl", "faults"):
+        pytest.skip("musl writes to the buffer itself")
+    shutil.copy(built(name), job / "sites")
+    on, off = [run_guest("./sites", section, options=["--isolation", isolation], timeout=120)
+               for isolation in ("standard", "strict")]
+    outside = re.compile("outside of the program [0-9]+")      # of a library's text, that is, however it is run
+    assert outside.sub("", on.stdout).splitlines() == outside.sub("", off.stdout).splitlines()
+    assert (on.returncode, on.stderr) == (off.returncode, off.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_calls_of_every_c_library_make_no_stops(run_guest, built, job, name):
+    shutil.copy(built(name), job / "sites")
+    done = run_guest("./sites", "loop", options=["--stats"])
+    assert done.stdout == "bad 0\n" and intercepted(done) < 200
+    off = run_guest("./sites", "loop", options=["--stats", "--isolation", "strict"])
+    assert off.stdout == "bad 0\n" and intercepted(off) > 9000
+
+
+def test_busybox_makes_no_stops(run_guest):
+    script = "i=0; while [ $i -lt 2000 ]; do [ -e /etc/passwd ]; i=$((i+1)); done; echo done"
+    done = run_guest("busybox", "sh", "-c", script, options=["--stats"])
+    assert done.stdout == "done\n" and intercepted(done) < 100
+
+
+STATS = """#include <stdio.h>
+#include <sys/stat.h>
+int main(void) {
+    struct stat st; int bad = 0;
+    for (int i = 0; i < 300; i++) bad += stat("/etc/passwd", &st) != 0;
+    return printf("%s %%d\\n", bad) < 0;
+}
+"""
+
+
+def test_what_users_compile_is_patched_from_its_second_start_on(run_guest, job):
+    """And when another program takes its place, by a new file or in the same one, that one runs."""
+    for word in ("one", "two"):
+        (job / f"{word}.c").write_text(STATS % word)
+        run_guest("gcc", "-static", "-o", word, f"{word}.c", check=True)
+    done = run_guest("sh", "-c", "cp one p; ./p; ./p; ./p; ./p; ./p", options=["--stats"])
+    assert done.stdout == "one 0\n" * 5 and 300 < intercepted(done) < 500
+    script = "cp one p; ./p; ./p; cp two new; mv new p; ./p; ./p; ./p; cat one >p; ./p; ./p; cat two >p; ./p; ./p"
+    done = run_guest("sh", "-c", script)
+    assert done.stdout == "one 0\n" * 2 + "two 0\n" * 3 + "one 0\n" * 2 + "two 0\n" * 2

@@ -1,0 +1,108 @@
+"""Which machine code is a call site, and what becomes of it; GNU as and objdump say what the bytes mean."""
+
+import re
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from apppot.platform import sites
+from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY
+
+NUMBERS = {2, 4, 257, 262}
+
+
+def assemble(tmp_path, source):
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.fail("no C compiler: apt-get install gcc", pytrace=False)
+    (tmp_path / "a.s").write_text(source + "\n")
+    subprocess.run([compiler, "-c", "-o", tmp_path / "a.o", tmp_path / "a.s"], check=True)
+    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", tmp_path / "a.o", tmp_path / "a.bin"], check=True)
+    return (tmp_path / "a.bin").read_bytes()
+
+
+MOVES = [
+    "mov %rsi, %rdx", "mov %esi, %edi", "mov %r8, %r10", "mov %r12d, %r9d", "xor %edx, %edx", "xor %r10d, %r10d",
+    "movslq %edi, %rdi", "movslq %r13d, %rdi", "mov 8(%rsp), %r10", "mov (%rsp), %edi", "mov 0x120(%rsp), %rdx", "mov $1, %esi",
+    "mov $0x100, %r10d", "mov $-100, %rdi", "lea 8(%rsp), %rsi", "mov 16(%rbp), %rsi", "mov (%r12), %rdi", "mov %rax, %rcx",
+    "mov (%rbx), %rsi", "movslq 4(%rsp), %rdi",
+]
+OTHERS = [
+    "mov %edi, %eax", "xor %eax, %eax", "mov $5, %eax", "mov 8(%rsp), %rax", "mov %rdi, %rsp", "lea 8(%rsp), %rsp", "push %rdi",
+    "mov %rdi, 8(%rsp)", "lea 1f(%rip), %rsi", "mov 1f(%rip), %rsi", "jmp 1f", "call 1f", "mov %fs:0x28, %rdx",
+    "mov (%rdi,%rsi), %rdx", "mov (,%rdi,8), %rsi", "mov (%r13,%rsi,8), %rsi", "xor %edi, %esi", "cmp %edi, %esi", "add $1, %edi",
+    "movabs $0x1234567812345678, %rdi", "mov %di, %si", "mov %dil, %sil", "nop", "mov 8, %rdi", "cmove %edi, %esi", "ret",
+    "movq $7, (%rsp)", "xchg %rdi, %rsi", "movb $1, %sil", "movaps %xmm0, %xmm1", "rep stosq", "movl $-1, 8(%rsp)",
+]
+
+
+@pytest.mark.parametrize("instruction", MOVES)
+def test_moves_may_stand_before_the_syscall(tmp_path, instruction):
+    code = assemble(tmp_path, f"ret; mov $262, %eax; {instruction}; syscall; ret; .balign 64; 1:")
+    found, others = sites.find(code, 0, len(code), NUMBERS)
+    assert [(site.start, site.displaced, site.entry) for site in found] == [(1, 5, FAST_ENTRY)]
+    assert code[found[0].syscall:found[0].syscall + 2] == b"\x0f\x05" and not others
+
+
+@pytest.mark.parametrize("instruction", OTHERS)
+def test_nothing_else_may(tmp_path, instruction):
+    code = assemble(tmp_path, f"ret; mov $262, %eax; {instruction}; syscall; ret; .balign 64; 1: .quad 0, 0")
+    assert not sites.find(code, 0, len(code), NUMBERS)[0]
+
+
+@pytest.mark.parametrize("number", ["%r8d", "%r10d"])
+def test_a_number_in_another_register_is_none(tmp_path, number):
+    code = assemble(tmp_path, f"ret; mov $262, {number}; syscall; ret; .balign 64")
+    assert sites.find(code, 0, len(code), NUMBERS) == ([], [])
+
+
+def test_what_can_not_be_patched_is_counted(tmp_path):
+    code = assemble(tmp_path, "ret; mov $262, %eax; add $1, %edi; syscall; ret; mov $2, %eax; xchg %eax, (%rdi);"
+                              "mov $202, %eax; syscall; mov $39, %eax; syscall; ret; .balign 64")
+    assert sites.find(code, 0, len(code), NUMBERS) == ([], [1])
+
+
+ANY_CALL = {
+    "glibc": ("mov %rdi, %rax; mov %rsi, %rdi; mov %rdx, %rsi; mov %rcx, %rdx; mov %r8, %r10; mov %r9, %r8", "mov 8(%rsp), %r9", ""),
+    "musl-cp": ("mov %rdi, %rax; mov %r8, %r10; mov %rsi, %rdi; mov %r9, %r8; mov %rdx, %rsi", "mov 8(%rsp), %r9",
+                "mov %rcx, %rdx"),
+    "musl-cp-asm": ("mov 8(%rsp), %r8; mov 16(%rsp), %r9", "mov %r11, 8(%rsp)", ""),
+    "musl-syscall": ("mov 8(%rdx), %rdi; movl $8, (%rsp)", "mov 16(%rdx), %rsi; mov 24(%rdx), %rdx", ""),
+}
+
+
+@pytest.mark.parametrize("name", ANY_CALL)
+def test_functions_that_make_any_call(tmp_path, name):
+    before, displaced, after = ANY_CALL[name]
+    code = assemble(tmp_path, f"ret; {before}; 1: {displaced}; {after}; syscall; ret; .balign 64")
+    (site,), others = sites.find(code, 0, len(code), NUMBERS)
+    start = len(assemble(tmp_path, f"ret; {before}"))
+    assert (site.start, site.displaced, site.entry) == (start, len(assemble(tmp_path, displaced)), FAST_CHECKED)
+    assert site.displaced >= sites.JUMP_SIZE and not others
+
+
+def test_the_trampoline_and_the_jump(tmp_path):
+    """Disassembled at the addresses where they stand."""
+    code = assemble(tmp_path, ".skip 16, 0x90; mov $4, %eax; mov %rdx, %rsi; mov 8(%rsp), %r10; syscall; ret; .balign 64")
+    (site,), _ = sites.find(code, 0, len(code), NUMBERS)
+    address, place = 0x401000, 0x40a040
+    made = sites.trampoline(code, site, place, address + site.syscall)
+    jump = sites.jump(site, address + site.start, place)
+    assert len(made) == sites.TRAMPOLINE_SIZE and len(jump) == site.displaced
+    assert sites.read_trampoline(made, place) == (address + site.syscall, site.syscall - site.start)
+    assert sites.read_trampoline(code[:64], address) is None
+
+    def disassembled(data, at):
+        (tmp_path / "raw").write_bytes(data)
+        shown = subprocess.run(["objdump", "-D", "-b", "binary", "-m", "i386:x86-64", f"--adjust-vma={at:#x}", tmp_path / "raw"],
+                               capture_output=True, text=True, check=True).stdout
+        return [re.sub(r"\s+", " ", line.split("\t")[2]).strip() for line in shown.splitlines() if line.count("\t") == 2]
+
+    assert disassembled(jump, address + site.start) == [f"jmp {place:#x}"]
+    shown = disassembled(made.rstrip(b"\xcc"), place)
+    assert shown[:3] == ["mov $0x4,%eax", "mov %rdx,%rsi", "mov 0x8(%rsp),%r10"]
+    assert shown[3].startswith("lea ") and shown[3].endswith(f"# {address + site.syscall:#x}")
+    assert shown[4:] == [f"movabs ${FAST_ENTRY:#x},%r11", "jmp *%r11"]
+    assert struct.unpack_from("<i", jump, 1)[0] == place - (address + site.start) - 5
