@@ -189,6 +189,10 @@ class FastPath:
             if pure and node.kind:
                 self._put_inode(directory, node)
             self._put_name(task, directory, (base, path, start), node, pure, for_root)
+        else:
+            node = directory.fixed.get(name)
+            if node is not None and node.mount.fs.unchanging:
+                self.tlb.put(tlb.NAME, base, path, tlb.FILE, tlb.WRITABLE | for_root, node.host)
 
     def _for_root(self, task, path, start):
         """FOR_ROOT, or 0 when plain processes may go the way as well."""

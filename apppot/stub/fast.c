@@ -138,7 +138,7 @@ static int do_open(struct frame *f, int dirfd, const char *path, int flags, int 
     if (state()->loading && flags == O_CLOEXEC && (is_text(n.last, "libc.so.6") || is_text(n.last, "libpthread.so.0")))
         return open_library(f, &n);
     if (translate(&n) && open_at(f, &n, flags, mode)) return HIT;
-    if (flags & (O_NOFOLLOW | O_CREAT | O_TRUNC | O_ACCMODE) || !translate_name(&n)) return MISS;
+    if (flags & O_NOFOLLOW || !translate_name(&n) || (flags & O_CREAT && n.kind == ABSENT)) return MISS;
     return absent(f, &n) || open_at(f, &n, flags, mode);
 }
 

@@ -6,6 +6,7 @@ from apppot.vfs.hostfs import HostFS
 
 #: Devices of the host that the guest gets as they are.
 DEVICES = (b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"ptmx")
+_UNCHANGING = DEVICES[:5]         # the others depend on who opens them
 LINKS = ((b"fd", b"/proc/self/fd"), (b"stdin", b"/proc/self/fd/0"), (b"stdout", b"/proc/self/fd/1"),
          (b"stderr", b"/proc/self/fd/2"), (b"core", b"/proc/kcore"))
 
@@ -25,6 +26,10 @@ class Device(HostFS):
 
     fstype = b"devtmpfs"
     source = b"devtmpfs"
+
+    def __init__(self, host, ownership=None):
+        super().__init__(host, ownership=ownership)
+        self.unchanging = host.rpartition(b"/")[2] in _UNCHANGING
 
 
 class PtsFS(HostFS):

@@ -29,6 +29,7 @@ class Filesystem:
     namespace = None         # set when mounted
     left_out = frozenset()   # host paths below its roots that this file system does not show
     concealed = frozenset()  # the same with those that no guest may see anywhere; set when mounted
+    unchanging = False       # its root is a device that stays what it is, whoever opens it
     changeable = None        # host directory whose regular files are changed where they are, or None
     cached = False           # directory look-ups through it may be kept: only we change directories and symlinks
 
