@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from apppot.errors import AppPotError
-from apppot.making.build import apt, recipe
+from apppot.making.build import apt, bootstrap, recipe
 from apppot.making.source import Source
 from tests.image.images import tool
 
@@ -390,3 +390,39 @@ def test_debian_for_real(network, place):
     refused = run("bad.yaml", "-o", "bad.tar")
     assert refused.returncode == 125 and not (place / "bad.tar").exists()
     assert refused.stderr.splitlines()[-1].endswith("bad.yaml:3: packages: there is no package nothing-of-that-name")
+
+
+@pytest.fixture
+def without_mmdebstrap(place, monkeypatch):
+    """The PATH of a host that has debootstrap only."""
+    tool("debootstrap")
+    (place / "bin").mkdir()
+    for name in os.listdir("/usr/bin"):
+        if name != "mmdebstrap":
+            (place / "bin" / name).symlink_to("/usr/bin/" + name)
+    return str(place / "bin")
+
+
+def test_debootstrap_for_real(network, place, without_mmdebstrap):
+    environment = {**os.environ, "APPPOT_CACHE": str(place / "cache"), "PYTHONPATH": str(IMAGES.parent),
+                   "PATH": without_mmdebstrap}
+    (place / "extract.yaml").write_text("from: {debian: bookworm, variant: extract}\npackages: [hello]\n")
+
+    def run(recipe, output):
+        return subprocess.run([sys.executable, "-m", "apppot.cli.main", "image", "build", recipe, "-o", output], cwd=place,
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
+
+    refused = run("extract.yaml", "x.tar")
+    assert refused.returncode == 125 and "extract.yaml:1: from.debian: " in refused.stderr
+    assert "can't make the variant extract; please run: apt-get install mmdebstrap" in refused.stderr
+    done(run(IMAGES / "minimal.yaml", "minimal.tar"))
+    found = seen(place / "minimal.tar")
+    assert found["usr/bin/passwd"][0] == "0o104755" and found["etc/shadow"][2] == 42 and found["usr/bin/apt-get"]
+    assert found["proc"][0] == "0o40755" and found["etc/hostname"][3] == b"apppot\n" and "debootstrap" not in found
+    assert "etc/apt/sources.list.d/debian.sources" in found and "run/apppot-apt" not in found
+
+
+def test_a_host_without_a_tool_that_bootstraps(place, monkeypatch):
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name, path=None: None)
+    with pytest.raises(AppPotError, match="mmdebstrap is missing, and so is debootstrap; please run: apt-get install mmdebstrap"):
+        bootstrap.program()

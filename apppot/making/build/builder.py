@@ -15,12 +15,12 @@ from apppot.image.opening import open_image
 from apppot.image.progress import SILENT
 from apppot.image.store import Store, file_key
 from apppot.kernel.environment import PATH
-from apppot.machine import JOB, Bind, Machine
+from apppot.machine import Bind, Machine
 from apppot.making import formats
-from apppot.making.build import apt
+from apppot.making.build import apt, bootstrap
 from apppot.making.build.kept import StepLayer, Steps
 from apppot.making.build.tree import changing
-from apppot.making.inside import run_machine, tool
+from apppot.making.inside import run_machine
 from apppot.making.source import Source, epoch
 from apppot.vfs.users import read_file
 from apppot.vfs.caller import KERNEL
@@ -38,10 +38,6 @@ _CLEAN = """\
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
     /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old
-"""
-_AFTER_BOOTSTRAP = """\
-rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"
-if [ -d "$1/etc" ]; then : >"$1/etc/resolv.conf"; echo apppot >"$1/etc/hostname"; fi
 """
 _NO_PACKAGE = re.compile(r"^E: (?:Unable to locate package (?P<a>\S+)|Package '(?P<b>[^']+)' has no installation candidate"
                          r"|Couldn't find any package by \w+ '(?P<c>[^']+)'|Version '(?P<version>[^']+)' for '(?P<d>[^']+)')", re.MULTILINE)
@@ -145,8 +141,9 @@ class Builder:
         base, recipe = self.recipe.base, self.recipe
         included = recipe.packages if base.variant == "extract" else []
         stanzas = apt.sources(base.value, base.mirror, base.components)
-        listing = "\n".join(stanza.text() for stanza in stanzas)
-        key = _digest(VERSION, "debian", base.value, base.variant, included, listing, self.epoch)
+        tool, path = bootstrap.program()
+        key = _digest(VERSION, "debian", base.value, base.variant, included, bootstrap.listing(stanzas), self.epoch,
+                      *([] if tool == "mmdebstrap" else [tool]))
         name = f"debian-{base.value}-{key[:12]}"
         label = f"from: debian {base.value} ({base.variant})"
         if not self.fresh:
@@ -155,22 +152,16 @@ class Builder:
                 image.close()
                 self.say(f"{label}: kept from before")
                 return name.encode(), image.digest
-        program = tool("mmdebstrap", "mmdebstrap")
+        with self._said("from.debian"):
+            words, variables = bootstrap.command(tool, path, base, included, stanzas, _CLEAN)
         self.say(label)
         with self._staged() as place:
-            os.makedirs(place)
-            with open(place + b"/debian.sources", "w", encoding="utf-8") as file:
-                file.write(listing)
-            words = [program, b"--mode=root", b"--skip=chroot/mount,check/empty,output/dev", b"--format=tar",
-                     b"--variant=" + base.variant.encode(), b"--customize-hook=" + _AFTER_BOOTSTRAP.encode(),
-                     *(b"--aptopt=" + line.encode() for line in [*apt.settings(), 'APT::Install-Recommends "false"']),
-                     *(b"--include=" + package.encode() for package in included),
-                     base.value.encode(), JOB + b"/root.tar", JOB + b"/debian.sources"]
-            status, said = run_machine(Machine(root=True, job_dir=place, command=words, env=self._variables(),
+            bootstrap.prepare(place, stanzas)
+            status, said = run_machine(Machine(root=True, job_dir=place, command=words, env=variables | self._variables(),
                                                clean_env=True, quiet=True, discard=True), self._tell)
             if status != 0:
                 self._no_package(said)
-                raise recipe.failed(base.line, "from.debian", f"mmdebstrap {_ended(status)}{self._reason(said)}")
+                raise recipe.failed(base.line, "from.debian", f"{tool} {_ended(status)}{self._reason(said)}")
             with archive.open_image(place + b"/root.tar", self.progress, self.store) as image:
                 about = {"format": "tar", "digest": image.digest, "config": None, "named": True,
                          "layers": [layer.about["digest"] for layer in image.layers],
