@@ -6,6 +6,7 @@ import select
 import shutil
 import signal
 import sys
+from errno import ENOSPC
 
 from apppot.errors import AppPotError
 from apppot.kernel.workers import end_with
@@ -29,6 +30,9 @@ def run_tool(source, path, words, variables=(), tell=lambda data: None):
     status, said = run_machine(Machine(trees=[(TREE, source.overlay)], job_dir=os.path.dirname(path), root=True, command=words,
                                         quiet=True, env=dict(variables), clean_env=True, discard=True), tell)
     if status != 0:
+        full = os.strerror(ENOSPC)
+        if full in said:
+            raise OSError(ENOSPC, full)
         reason = said.strip().splitlines()[-1] if said.strip() else f"status {status}"
         raise AppPotError(f"{os.fsdecode(os.path.basename(words[0]))} failed: {reason}")
 

@@ -2,7 +2,7 @@
 
 import os
 from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EFBIG, ENOSPC
 
 from apppot.errors import AppPotError
 from apppot.image.cow import remove_tree
@@ -31,6 +31,8 @@ def whole(path, directory=False):
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT):
             raise AppPotError(f"{name}: no space left; free some, or name a place with more") from error
+        if error.errno == EFBIG:
+            raise AppPotError(f"{name}: larger than a file may be here; see ulimit -f") from error
         if error.filename is not None and os.fsencode(error.filename).startswith(temporary):
             raise AppPotError(f"{name}: {error.strerror}") from error
         raise

@@ -1,6 +1,7 @@
 """Writing images: every format gives back the same tree, other programs accept what is written."""
 
 import os
+import resource
 import shutil
 import stat
 import subprocess
@@ -157,6 +158,19 @@ def test_what_is_there_stays_until_the_new_is_whole(tmp_path):
     assert target.read_text() == "new"
     with pytest.raises(AppPotError, match="no such directory"), output.whole(tmp_path / "no" / "file"):
         pass
+
+
+def test_a_file_that_grows_too_large(write, image, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "to").mkdir()
+    write("tar", tmp_path / "once.tar")               # so that nothing is to be unpacked
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(AppPotError, match=r"to/a.tar: larger than a file may be here; see ulimit -f"):
+            write("tar", tmp_path / "to" / "a.tar")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert os.listdir(tmp_path / "to") == []
 
 
 @pytest.mark.parametrize("format, package", [("squashfs", "squashfs-tools"), ("ext4", "e2fsprogs")])
