@@ -26,10 +26,13 @@ def run(run_guest, tmp_path):
     return shell
 
 
+PLACE = "mkdir /opt/t; cd /opt/t; echo >f; "
+
+
 def test_a_list_that_root_sets(run):
-    assert run("cd /srv; echo >f; setfacl -m u:1234:rw f; getfacl -cn f", "--root") == [*LISTED, ""]
-    assert run("cd /srv; echo >f; setfacl -m u:1234:rw f; chmod g=r f; getfacl -cn f", "--root")[3] == "mask::r--"
-    assert run("cd /srv; echo >f; setfacl -m u:1234:rw f; setfacl -b f; getfacl -cn f; ls -l f | cut -c-11", "--root") == [
+    assert run(PLACE + "setfacl -m u:1234:rw f; getfacl -cn f", "--root") == [*LISTED, ""]
+    assert run(PLACE + "setfacl -m u:1234:rw f; chmod g=r f; getfacl -cn f", "--root")[3] == "mask::r--"
+    assert run(PLACE + "setfacl -m u:1234:rw f; setfacl -b f; getfacl -cn f; ls -l f | cut -c-11", "--root") == [
         "user::rw-", "group::r--", "other::r--", "", "-rw-r--r-- "]
 
 
@@ -38,7 +41,8 @@ def test_a_list_that_the_user_sets(run):
 
 
 def test_whom_a_list_lets_in(run):
-    script = ("cd /srv; echo secret >f; chown 0:0 f; chmod 600 f; setfacl -m u:1234:r f; become='setpriv --clear-groups --regid=99 --reuid'\n"
+    script = (PLACE + "echo secret >f; chown 0:0 f; chmod 600 f; setfacl -m u:1234:r f\n"
+              "become='setpriv --clear-groups --regid=99 --reuid'\n"
               "exec 2>&1; $become 1234 sh -c 'read x <f; echo $x; echo >f || echo refused'; $become 1235 sh -c 'read x <f' || "
               "echo out")
     told = run(script, "--root")
@@ -46,12 +50,13 @@ def test_whom_a_list_lets_in(run):
 
 
 def test_lists_travel_in_changes(run, job, tmp_path):
-    run("mkdir /srv/d; cd /srv/d; echo >f; setfacl -m u:1234:rw f; setfacl -dm g:42:rx .; touch in"
-        "; python3 -c 'import os; os.setxattr(\"f\", \"trusted.a\", b\"\\0\")'; apppot-snap -q changes /home/user/job/c.tar.gz", "--root")
+    run(PLACE + "setfacl -m u:1234:rw f; setfacl -dm g:42:rx .; touch in"
+        "; python3 -c 'import os; os.setxattr(\"f\", \"trusted.a\", b\"\\0\")'; apppot-snap -q changes /home/user/job/c.tar.gz",
+        "--root")
     with tarfile.open(job / "c.tar.gz") as archive:
-        kept = {name for name in archive.getmember("srv/d/f").pax_headers if name.startswith("SCHILY.xattr.")}
+        kept = {name for name in archive.getmember("opt/t/f").pax_headers if name.startswith("SCHILY.xattr.")}
     assert kept == {"SCHILY.xattr.system.posix_acl_access", "SCHILY.xattr.trusted.a"}
-    told = run("cd /srv/d; getfacl -cn f; getfacl -cdn .; python3 -c 'import os; print(os.listxattr(\"f\"))'", "--root",
+    told = run("cd /opt/t; getfacl -cn f; getfacl -cdn .; python3 -c 'import os; print(os.listxattr(\"f\"))'", "--root",
                "--changes", "c.tar.gz")
     assert told[:5] == LISTED and "group:42:r-x" in told and "trusted.a" in told[-1]
 
