@@ -12,11 +12,13 @@ from errno import EACCES
 from apppot.kernel.loading import Loading
 from apppot.platform.layout import MAILBOX
 from apppot.platform.memory import Memory
+from apppot.platform.ptrace import EVENT_EXEC, EVENT_EXIT
 from apppot.platform.registers import RDI, RDX, RSI
 from apppot.syscalls.answer import NATIVE, RunHere
 from apppot.syscalls.table import by_name
 
 _OPENAT, _CHDIR, _SECCOMP = (by_name[name].number for name in ("openat", "chdir", "seccomp"))
+_OF_EXEC = (EVENT_EXEC, EVENT_EXIT)   # stops by which exec goes on
 OF_LOADER = frozenset((_OPENAT, _CHDIR, _SECCOMP))
 _SET_MODE_FILTER = 1
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
@@ -70,7 +72,7 @@ class Execs:
     def defer(self, task, status):
         """Whether the stop was put off: it is the leader's, and another thread of its is in exec."""
         group = task.group
-        if task.tid != group.tgid:
+        if task.tid != group.tgid or status >> 16 in _OF_EXEC:
             return False
         group.deferred = status
         return True

@@ -148,7 +148,7 @@ class Supervisor:
                 self.new_tasks.early[tid] = status
             elif status >> 16 == ptrace.EVENT_EXIT:
                 self.tracer.cont(tid)
-        else:
+        elif not (task.group.exec_by and self.execs.defer(task, status)):
             task.memory.tid = tid
             event, stopsig = status >> 16, status >> 8 & 0xFF
             if event == 0:
@@ -157,6 +157,8 @@ class Supervisor:
                     self._exec_over(task.group, tid)
                 else:
                     self._on_signal(task, stopsig)
+            elif event == ptrace.EVENT_SECCOMP: # while another thread is in exec
+                self._on_syscall(task)
             elif event in newtasks.EVENTS:
                 self.new_tasks.event(task)
             elif event == ptrace.EVENT_EXEC:

@@ -256,3 +256,11 @@ def test_a_long_name(run_guest, static, job):
     shutil.copy(job / "prog", job / deep / "prog")
     assert run_guest(f"./{deep}/prog", "exit", "9").returncode == 9
     assert run_guest("sh", "-c", f"cd {deep} && exec ./prog exit 8").returncode == 8
+
+
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
+def test_what_other_threads_do_during_an_exec_is_translated(run_guest, program, job, isolation):
+    """The name exists in the machine alone."""
+    shutil.copy(program("exec"), job / "prog")
+    done = run_guest("./prog", "calls", "/home/user/job/prog", "/bin/true", options=["--isolation", isolation], timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

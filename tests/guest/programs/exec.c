@@ -67,6 +67,9 @@ static void self(int argc, char **argv) {
     for (int fd = 0; fd < 50; fd++) if (fcntl(fd, F_GETFD) >= 0) printf("fd%d ", fd); printf("\n");
 }
 
+/* Path calls go on while another thread is in exec; none of them finds the name missing. */
+static void *looks(void *name) { while (!access(name, F_OK)) continue; _exit(9); }
+
 int main(int argc, char **argv) {
     char *way = argv[1], **rest = argv + 2; pid_t pid; setvbuf(stdout, 0, _IOLBF, 1 << 16);
 #define WAY(name) if (argc > 1 && !strcmp(way, name))
@@ -95,6 +98,8 @@ int main(int argc, char **argv) {
         execl("/bin/sh", "sh", "-c", "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; sleep 5", (char *) 0); return 1; }
     WAY("many") { for (int i = 0; i < atoi(rest[0]); i++) { pid = i % 2 ? fork() : vfork(); if (!pid) { execv(rest[1], rest + 1); _exit(127); } int status = wait_for(pid); if (status) return status; } return 0; }
     WAY("race") { for (int i = 0; i < 40; i++) { pid = fork(); if (!pid) { pthread_t t; for (int k = 0; k < 4; k++) pthread_create(&t, 0, in_thread, rest); pause(); } int status = wait_for(pid); if (status) return status; } return 0; }
+    WAY("calls") { for (int i = 0; i < 100; i++) { pid = fork(); if (!pid) { pthread_t t; pthread_create(&t, 0, looks, rest[0]);
+        pthread_create(&t, 0, in_thread, rest + 1); looks(rest[0]); } int status = wait_for(pid); if (status) return status; } return 0; }
     WAY("exit") return atoi(rest[0]);
     fprintf(stderr, "no such way\n");
     return 2;
