@@ -130,11 +130,6 @@ def _read(host, status):
     return content
 
 
-def loader(host):
-    """(host path, Elf) of a dynamic loader."""
-    return host, _read(host, os.stat(host))
-
-
 def _script(start):
     """(interpreter, argument or b"") of a `#!` line, by the rules of load_script() in fs/binfmt_script.c."""
     line = start[2:_SCRIPT_LINE]

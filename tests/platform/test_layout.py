@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -67,12 +68,24 @@ def test_the_translation_cache_has_one_layout():
     numbers = {name: int(value) for name, value in re.findall(r"\b([A-Z_]+) = (\d+)", text)}
     assert [numbers[name] for name in ("TLB_ENTRIES", "TLB_PROBES", "TLB_TEXT", "TLB_HOST")] == [
         tlb.ENTRIES, tlb.PROBES, tlb.TEXT, tlb.HOST]
-    assert [numbers[name] for name in ("SPACE_DIRECTORY", "SPACE_NAME")] == [tlb.DIRECTORY, tlb.NAME]
+    assert [numbers[f"SPACE_{name}"] for name in ("DIRECTORY", "NAME", "CWD", "LIBRARY")] == [
+        tlb.DIRECTORY, tlb.NAME, tlb.CWD, tlb.LIBRARY]
+    assert [numbers[name] for name in ("LOADED", "NEARLY", "LOADING")] == [tlb.LOADED, tlb.NEARLY, tlb.LOADING]
     for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP", "RECORDED", "FOR_ROOT", "OWNED"):
         assert numbers[name] == getattr(tlb, name)
     assert [numbers[name] for name in ("INODE_BITS", "INODE_PROBES", "RECORD_BITS", "TOLD", "WHOLE", "NOTHING", "LISTED")] == [
         inodes.INODE_BITS, inodes.PROBES, inodes.RECORD_BITS, inodes.TOLD, inodes.WHOLE, inodes.NOTHING, inodes.LISTED]
     assert [numbers[f"FAST_{name}"] for name in ("OFF", "PLAIN", "ROOT")] == [tlb.OFF, tlb.PLAIN, tlb.ROOT]
+
+
+def test_the_state_of_a_process_has_one_layout(tmp_path):
+    """struct state of stub/fast.h, as the C compiler lays it out."""
+    wanted = {"offsetof(struct state, loading)": layout.FAST_LOADING - layout.FAST_STATE,
+              "offsetof(struct state, hits)": layout.FAST_HITS - layout.FAST_STATE,
+              "sizeof ((struct state *)0)->hits / 4": layout.HITS}
+    lines = [f'_Static_assert({expression} == {value}, "{value}");' for expression, value in wanted.items()]
+    (tmp_path / "a.c").write_text("\n".join(["#include <stddef.h>", '#include "fast.h"', *lines, ""]))
+    subprocess.run(["gcc", "-fsyntax-only", "-I", SOURCE, tmp_path / "a.c"], check=True)
 
 
 def test_segments_of_the_stub():
