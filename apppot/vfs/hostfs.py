@@ -162,13 +162,20 @@ class HostFS(OnDisk):
         self.may_change(caller, node.parent, node)
         fd = self.open_directory(node.parent)
         try:
-            st = os.lstat(node.name, dir_fd=fd) if self.ownership.records else None
+            removed = self._to_forget(node, fd)
             call(node.name, dir_fd=fd)
         finally:
             os.close(fd)
-        if st is not None and (st.st_nlink == 1 or node.kind == S_IFDIR):
-            self.ownership.forget(st)
+        if removed is not None:
+            self.ownership.forget(removed)
         self._changed(node)
+
+    def _to_forget(self, node, directory):
+        """The os.stat_result of a file whose record ends when this name of it in the open directory is gone; or None."""
+        if not self.ownership.records:
+            return None
+        st = os.lstat(node.name, dir_fd=directory)
+        return st if st.st_nlink == 1 or node.kind == S_IFDIR else None
 
     def rename(self, caller, old, new, flags):
         self.may_change(caller, old.parent, old)
@@ -177,7 +184,10 @@ class HostFS(OnDisk):
         try:
             there = self.open_directory(new.parent)
             try:
+                replaced = self._to_forget(new, there) if new.kind and not flags & abi.RENAME_EXCHANGE else None
                 abi.renameat2(here, old.name, there, new.name, flags)
+                if replaced is not None:
+                    self.ownership.forget(replaced)
             finally:
                 os.close(there)
         finally:
