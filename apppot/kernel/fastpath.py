@@ -12,7 +12,7 @@ from apppot.kernel.patching import NUMBERS, Patched
 from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
 from apppot.platform.layout import FAST_LOADING, FAST_STATE
-from apppot.platform.registers import RDI, RDX, RSI
+from apppot.platform.registers import R10, RDI, RDX, RSI
 from apppot.syscalls.answer import Run
 from apppot.syscalls.decode import Int
 from apppot.syscalls.table import by_name
@@ -24,15 +24,29 @@ _LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the
 _OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
-_NR = {name: by_name[name].number for name in ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat",
-                                               "readlinkat", "faccessat", "statx", "getdents64", "getcwd")}
-_OPENAT, _NEWFSTATAT = _NR["openat"], _NR["newfstatat"]
 _WORD = struct.Struct("<I")
-# Of these calls the first argument is a descriptor, the second the path.
-_AT_CALLS = frozenset(_NR[name] for name in ("openat", "newfstatat", "readlinkat", "faccessat", "statx"))
-_IDENTITY = frozenset(by_name[name].number for name in (
-    "setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups", "capset",
-    "chroot", "seccomp", "prctl", "unshare"))
+
+
+def _numbers(*names):
+    return frozenset(by_name[name].number for name in names)
+
+
+_OPENAT, _NEWFSTATAT, _GETDENTS64, _GETCWD, _UMASK, _RMDIR = (
+    by_name[name].number for name in ("openat", "newfstatat", "getdents64", "getcwd", "umask", "rmdir"))
+# Where calls have their names: pairs of registers (descriptor or None, path).
+_ONE, _ONE_AT = ((None, RDI),), ((RDI, RSI),)
+_TWO, _TWO_AT = ((None, RDI), (None, RSI)), ((RDI, RSI), (RDX, R10))
+_NAMES = {
+    **dict.fromkeys(_numbers("open", "creat", "stat", "lstat", "access", "readlink", "mkdir", "unlink"), _ONE),
+    **dict.fromkeys(_numbers("openat", "newfstatat", "readlinkat", "faccessat", "faccessat2", "statx", "mkdirat", "unlinkat"),
+                    _ONE_AT),
+    **dict.fromkeys(_numbers("rename", "link"), _TWO),
+    **dict.fromkeys(_numbers("renameat", "renameat2", "linkat"), _TWO_AT),
+}
+# These are served in directories of one layer only, never by an entry of a whole name.
+_CHANGING = _numbers("creat", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat")
+_IDENTITY = _numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
+                     "capset", "chroot", "seccomp", "prctl", "unshare")
 
 
 class FastPath:
@@ -50,6 +64,7 @@ class FastPath:
         self.recorded = Recorded(running.window.memory, self.ns.ownership.records, self.tlb.now_recorded)
         self.ns.cache = self
         self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
+        self.links_moving = self.tlb.links_moving
         self.nothing_recorded = self.recorded.inodes.put_nothing
 
     # -- processes
@@ -61,6 +76,8 @@ class FastPath:
             return tlb.OFF
         if not creds.virtual:
             return tlb.PLAIN
+        if task.fs.umask & 0o700:          # what it makes takes records of the mode
+            return tlb.OFF
         if creds.ruid == creds.euid == creds.suid == creds.fsuid == 0 == creds.fsgid and creds.effective & FS_CAPS == FS_CAPS:
             return tlb.ROOT
         return tlb.OFF
@@ -128,28 +145,41 @@ class FastPath:
 
     def after(self, task, number, regs, answer, missed):
         """The handler has answered; `missed`: the call came from a patched site. The answer to give."""
-        if missed and number in NUMBERS:
-            self._fill(task, number, regs)
+        if missed:
+            if number in NUMBERS:
+                self._fill(task, number, regs)
+            elif number == _RMDIR:
+                self._reported((regs[RSI], regs[RDX]), regs[R10])
         if number == _OPENAT and regs[RDX] == _LOADER_FLAGS and answer.__class__ is Run:
             return self._library(task, regs[RSI], answer)
-        if number in _IDENTITY:
+        if number in _IDENTITY or number == _UMASK and task.creds.virtual and regs[RDI] & 0o700:
             self.identity_changed(task)
         return answer
 
+    def cut_short(self, number):
+        """A signal took a task out of the stub after its call was made: perhaps before it could report that."""
+        if number in _CHANGING:
+            self.ns.flush()
+
+    def _reported(self, inode, gone):
+        """The guest removed or renamed a file by itself while symlinks, or a record of that inode, were made."""
+        self.ns.flush()
+        self.ns.ownership.recheck(inode, gone)
+
     def _fill(self, task, number, regs):
         try:
-            if number == _NR["getcwd"]:
+            if number == _GETCWD:
                 self._put_cwd(task)
-            elif number == _NR["getdents64"]:
+            elif number == _GETDENTS64:
                 self._put_descriptor(task, Int(task, regs[RDI]))
-            elif number in _AT_CALLS:
-                path = task.read_path(regs[RSI])
-                if path:
-                    self._put(task, Int(task, regs[RDI]), path)
-                elif number == _NEWFSTATAT:
-                    self._put_descriptor(task, Int(task, regs[RDI]))
             else:
-                self._put(task, _AT_FDCWD, task.read_path(regs[RDI]))
+                for dirfd, path in _NAMES[number]:
+                    text = task.read_path(regs[path])
+                    fd = _AT_FDCWD if dirfd is None else Int(task, regs[dirfd])
+                    if text:
+                        self._put(task, fd, text, number not in _CHANGING)
+                    elif number == _NEWFSTATAT:
+                        self._put_descriptor(task, fd)
         except OSError:
             return
 
@@ -170,7 +200,8 @@ class FastPath:
             status = task.fd_stat(fd)
             self._put_open_directory(node, (status.st_dev, status.st_ino))
 
-    def _put(self, task, dirfd, path):
+    def _put(self, task, dirfd, path, whole):
+        """The entries of what `path` leads through; whole: of all of it too, where its directory's does not do."""
         head, slash, name = path.rpartition(b"/")
         if name in (b"", b".", b"..") or name.startswith(b".wh."):
             return
@@ -184,7 +215,7 @@ class FastPath:
             return
         for_root = self._for_root(task, path, start)
         pure = self._put_directory(directory, base, head, for_root)
-        if directory.fs.cached:
+        if whole and directory.fs.cached:
             node = directory.fixed.get(name) or directory.fs.lookup(task.caller, directory, name)
             if pure and node.kind:
                 self._put_inode(directory, node)
@@ -247,7 +278,7 @@ class FastPath:
             flags, identity = flags | tlb.VERIFY, (status.st_dev, status.st_ino)
         if flags & tlb.RECORDED and not text and self.recorded.inodes.put_directory(base, self.tlb.generation, flags):
             return True
-        self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity)
+        self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity, directory.mount.number)
         return True
 
     def _put_library(self, task, path, host, copy):

@@ -38,8 +38,9 @@ def site_of(task, rip):
     return site - copied + done
 
 
-def leave_stub(task, regs):
+def leave_stub(task, regs, made):
     """The task, with the registers `regs`, is in the stub. Whether it was on the fast path; then they were changed.
+    made(number) is called when the call was made and is not made again.
 
     A fault there is not the guest's own, but one that the kernel will tell as EFAULT.
     """
@@ -55,7 +56,7 @@ def leave_stub(task, regs):
     elif rip == layout.FAST_LEFT:
         regs[RIP] = regs[RCX]
     else:
-        return _leave_call(task, regs, rip)
+        return _leave_call(task, regs, rip, made)
     return True
 
 
@@ -71,7 +72,7 @@ def _leave_check(regs, rip):
     regs[RIP], regs[RAX] = regs[RCX], number
 
 
-def _leave_call(task, regs, rip):
+def _leave_call(task, regs, rip, tell_made):
     """From fast_body on, where a frame holds the guest's registers. It lies in the guest's memory: nothing is believed."""
     body = rip < layout.FAST_END or rip >= layout.COMMIT
     place = regs[R15] if body else regs[RSP] + (8 if rip == layout.FAST_POPPING else 0)
@@ -99,6 +100,7 @@ def _leave_call(task, regs, rip):
     elif hit:
         regs[RIP] = regs[RCX] = site + 2 & _MASK
         regs[RAX], regs[R11], regs[ORIG_RAX] = made & _MASK, flags, _MASK
+        tell_made(number)
     else:
         _to_site(regs, site, number)
     return True

@@ -225,7 +225,7 @@ class Supervisor:
         rip = tracer.instruction_pointer(tid)
         if STUB_BASE <= rip < STUB_END:
             tracer.get(tid)
-            if self.fast is not None and interrupted.leave_stub(task, self.regs):
+            if self.fast is not None and interrupted.leave_stub(task, self.regs, self.fast.cut_short):
                 tracer.set(tid)
                 if signum in _FAULTS and tracer.signal_code(tid) > 0:
                     signum = 0              # the stub could not read the path: the kernel will say EFAULT

@@ -1,8 +1,8 @@
 """The translation cache in the window: what the stub answers path calls from. The layout is that of stub/fast.h.
 
 Entries are void when their generation is not the header's: `directories` grows whenever the way to a directory may
-have changed, `names` whenever what a name in a merged directory or a symlink leads to may have. Both are raised after
-a change and before the call that made it is answered; entries are made only by that same thread.
+have changed, `names` whenever what a name in a merged directory or a symlink leads to may have, or what a directory is
+called. Both are raised after a change and before the call that made it is answered; entries are made only by that thread.
 """
 
 import struct
@@ -15,11 +15,10 @@ MERGED, PURE, FILE, ABSENT, PLACE = range(5)   # kinds
 WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK = (1 << bit for bit in range(8))
 OFF, PLAIN, ROOT = range(3)                # modes of a process
 LOADED, NEARLY, LOADING = range(3)         # how far its dynamic loader is: struct state of stub/fast.h
-_NAMES = (NAME, LIBRARY)                   # spaces whose entries are of the generation `names`
 
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
-_HEADER = struct.Struct("<IIIIII")
+_HEADER = struct.Struct("<IIIIIII")
 _ENTRY = struct.Struct("<IIQQQQHHHHQ208s240s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -32,13 +31,14 @@ class Tlb:
     def __init__(self, memory, uid, gid):
         self._memory = memory
         self.generation = self._names = 1
-        self._recorded = 0
+        self._recorded = self._unsettled = 0
         self._uid, self._gid = uid, gid
         self._next = {}                    # hash -> how often its places were taken, to take them in turn
         self._header()
 
     def _header(self):
-        _HEADER.pack_into(self._memory, TLB_OFFSET, 1, self.generation, self._names, self._recorded, self._uid, self._gid)
+        _HEADER.pack_into(self._memory, TLB_OFFSET, 1, self.generation, self._names, self._recorded, self._uid, self._gid,
+                          self._unsettled)
 
     # -- voiding
 
@@ -55,10 +55,23 @@ class Tlb:
         self._recorded = 1
         self._header()
 
+    def links_moving(self):
+        """A context: symlinks are made or moved. Guests that remove a name meanwhile report it."""
+        return self
+
+    def __enter__(self):
+        self._unsettled |= 1
+        self._header()
+
+    def __exit__(self, *_):
+        self._unsettled = (self._unsettled | 1) + 1
+        self._header()
+
     # -- filling
 
-    def put(self, space, base, text, kind, flags, host, identity=(0, 0)):
-        """Make the entry of (`base`, `text`). `base`: (st_dev, st_ino) a relative text starts from, else (0, 0)."""
+    def put(self, space, base, text, kind, flags, host, identity=(0, 0), mount=0):
+        """Make the entry of (`base`, `text`). `base`: (st_dev, st_ino) a relative text starts from, else (0, 0).
+        `identity`: the same of the host's directory. `mount`: the number of what a directory is on."""
         if len(text) > TEXT or len(host) > HOST:
             return
         key = _hash(text, base, space)
@@ -66,9 +79,9 @@ class Tlb:
         memory = self._memory
         sequence = _WORD.unpack_from(memory, place)[0]
         _WORD.pack_into(memory, place, sequence | 1)
-        generation = self._names if space in _NAMES else self.generation
+        generation = self.generation if space == DIRECTORY else self._names
         _WORD.pack_into(memory, place + 4, key)
-        _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, 0, text,
+        _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, mount, text,
                          host)
         _WORD.pack_into(memory, place, (sequence | 1) + 1 & 0xFFFFFFFF)
 
@@ -81,7 +94,7 @@ class Tlb:
             kind, generation, dev, ino, _, _, length, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
             if hashed == key and (kind, dev, ino) == (space, *base) and known[:length] == text:
                 return place
-            if void is None and generation != (self._names if kind in _NAMES else self.generation):
+            if void is None and generation != (self.generation if kind == DIRECTORY else self._names):
                 void = place
         if void is not None:
             return void

@@ -129,7 +129,7 @@ fast_popping:
 fast_left:
         jmp     *%rcx
 
-/* long commit(long nr, long a, long b, long c, long d): a call that must not be made twice. A signal that finds the task
+/* long commit(long nr, long a, long b, long c, long d, long e): a call that must not be made twice. A signal that finds the task
  * after it is told to the guest as one that came after the guest's own call. */
 commit:
         movq    %rdi, %rax
@@ -137,6 +137,7 @@ commit:
         movq    %rdx, %rsi
         movq    %rcx, %rdx
         movq    %r8, %r10
+        movq    %r9, %r8
         movl    $1, 0(%r15)
         syscall
 commit_made:

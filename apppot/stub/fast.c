@@ -71,12 +71,13 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode) {
     struct name n;
     struct stat64 st;
     struct inode i;
-    /* What the host user may read or execute, virtual root may too; whatever is refused is a miss. */
-    if (mode & ~5 || !split(&n, dirfd, path)) return MISS;
+    /* What the host user may do, virtual root may too; whatever is refused is a miss. */
+    if (mode & ~7 || !split(&n, dirfd, path)) return MISS;
     if (!translate(&n)) {
         if (!translate_name(&n)) return MISS;
         if (absent(f, &n)) return HIT;
     }
+    if (mode & W_OK && !(n.flags & WRITABLE)) return MISS;
     long result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
     if (result < 0 || (st.mode & S_IFMT) == S_IFLNK) return MISS;
@@ -109,7 +110,7 @@ static int open_at(struct frame *f, struct name *n, int flags, int mode) {
     how.flags = (uint32_t)flags & O_KNOWN;
     how.mode = flags & O_CREAT ? mode & 07777 : 0;
     how.resolve = RESOLVE_NO_SYMLINKS;
-    long result = commit(NR_openat2, n->dirfd, (long)n->host, (long)&how, sizeof how);
+    long result = commit(NR_openat2, n->dirfd, (long)n->host, (long)&how, sizeof how, 0);
     if (result >= 0 && flags & O_DIRECTORY && n->flags & DEEP) remember(n, (int)result);
     if (result >= 0 || result == -ENOENT) return f->result = result, HIT;
     f->committed = 0;
@@ -125,7 +126,7 @@ static int is_text(const char *a, const char *b) {
 static int open_library(struct frame *f, struct name *n) {
     struct { uint64_t flags, mode, resolve; } how = {O_CLOEXEC, 0, 0};
     if (!find(n, n->length, SPACE_LIBRARY) || (n->flags & FOR_ROOT && state()->mode != FAST_ROOT)) return MISS;
-    long result = commit(NR_openat2, AT_FDCWD, (long)n->host, (long)&how, sizeof how);
+    long result = commit(NR_openat2, AT_FDCWD, (long)n->host, (long)&how, sizeof how, 0);
     if (result < 0) return f->committed = 0, MISS;
     if (n->last[3] == 'c') state()->loading = NEARLY;
     return f->result = result, HIT;
@@ -146,7 +147,7 @@ static int do_getdents(struct frame *f) {
     struct name n;
     n.path = "";
     if (!base(&n, (int)f->rdi) || !find_directory(&n) || !(n.flags & LISTABLE)) return MISS;
-    f->result = commit(NR_getdents64, (long)f->rdi, (long)f->rsi, (long)f->rdx, 0);
+    f->result = commit(NR_getdents64, (long)f->rdi, (long)f->rsi, (long)f->rdx, 0, 0);
     return HIT;
 }
 
@@ -160,6 +161,7 @@ static int do_getcwd(struct frame *f, char *buffer, uint64_t size) {
 
 static int answer(struct frame *f) {
     switch (f->nr) {
+    case NR_creat: return do_open(f, AT_FDCWD, (const char *)f->rdi, O_CREAT | O_WRONLY | O_TRUNC, (int)f->rsi);
     case NR_open: return do_open(f, AT_FDCWD, (const char *)f->rdi, (int)f->rsi, (int)f->rdx);
     case NR_openat: return do_open(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx, (int)f->r10);
     case NR_stat: return do_stat(f, AT_FDCWD, (const char *)f->rdi, (void *)f->rsi, 0);
@@ -171,11 +173,14 @@ static int answer(struct frame *f) {
     case NR_statx: return do_statx(f);
     case NR_access: return do_access(f, AT_FDCWD, (const char *)f->rdi, (int)f->rsi);
     case NR_faccessat: return do_access(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx);
+    case NR_faccessat2:
+        if (f->r10 & ~(uint64_t)(AT_EACCESS | AT_SYMLINK_NOFOLLOW)) return MISS;
+        return do_access(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx);
     case NR_readlink: return do_readlink(f, AT_FDCWD, (const char *)f->rdi, (char *)f->rsi, (int)f->rdx);
     case NR_readlinkat: return do_readlink(f, (int)f->rdi, (const char *)f->rsi, (char *)f->rdx, (int)f->r10);
     case NR_getcwd: return do_getcwd(f, (char *)f->rdi, f->rsi);
     case NR_getdents64: return do_getdents(f);
-    default: return MISS;
+    default: return change_call(f);
     }
 }
 
@@ -188,9 +193,11 @@ int fast_call(struct frame *f) {
     return HIT;
 }
 
-/* A bit for each call that answer() knows, for fast_checked. */
+/* A bit for each call that answer() knows, for fast_checked. NUMBERS of kernel/patching.py. */
 #define BIT(word, nr) ((nr) / 64 == (word) ? 1ULL << (nr) % 64 : 0)
 #define WORD(w) (BIT(w, NR_open) | BIT(w, NR_stat) | BIT(w, NR_lstat) | BIT(w, NR_access) | BIT(w, NR_getcwd) \
     | BIT(w, NR_readlink) | BIT(w, NR_getdents64) | BIT(w, NR_openat) | BIT(w, NR_newfstatat) | BIT(w, NR_readlinkat) \
-    | BIT(w, NR_faccessat) | BIT(w, NR_statx))
+    | BIT(w, NR_faccessat) | BIT(w, NR_faccessat2) | BIT(w, NR_statx) | BIT(w, NR_creat) | BIT(w, NR_mkdir) \
+    | BIT(w, NR_mkdirat) | BIT(w, NR_unlink) | BIT(w, NR_unlinkat) | BIT(w, NR_rename) | BIT(w, NR_renameat) \
+    | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat))
 const uint64_t fast_numbers[NUMBERS / 64] = {WORD(0), WORD(1), WORD(2), WORD(3), WORD(4), WORD(5), WORD(6), WORD(7)};

@@ -30,6 +30,7 @@ struct header {
     uint32_t on, directories, names;    /* the latter two: generations; entries of older ones are void */
     uint32_t recorded;                  /* some inode has a record of owner or mode: see struct inode */
     uint32_t uid, gid;                  /* of the host user */
+    uint32_t unsettled;                 /* grows when a symlink is made or moved; odd: that is going on */
 };
 struct entry {
     uint32_t sequence, hash;            /* odd while it is being written */
@@ -37,7 +38,7 @@ struct entry {
     uint64_t dev, ino;                  /* base of a relative text, else 0 */
     uint64_t host_dev, host_ino;        /* of the host directory, for VERIFY */
     uint16_t length, host_length, kind, flags;
-    uint64_t spare;
+    uint64_t mount;                     /* that a directory is on */
     char text[TLB_TEXT];
     char host[TLB_HOST];
 };
@@ -66,7 +67,8 @@ _Static_assert(sizeof(struct inode) == 64, "records are indexed by the superviso
 enum { SEEN = 128, NUMBERS = 512 };
 struct seen {
     uint64_t dev, ino;
-    uint32_t generation, flags;
+    uint32_t generation;
+    uint16_t flags, mount;
 };
 struct state {
     uint32_t mode, loading;             /* whether the dynamic loader may open the C library yet */
@@ -75,6 +77,6 @@ struct state {
 };
 _Static_assert(sizeof(struct state) <= FAST_STATE_SIZE, "stub.ld gives it room");
 
-long commit(long nr, long a, long b, long c, long d);   /* entry.S; r15 points at the frame */
+long commit(long nr, long a, long b, long c, long d, long e);   /* entry.S; r15 points at the frame */
 
 #endif

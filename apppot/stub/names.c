@@ -28,12 +28,13 @@ int find(struct name *n, uint32_t length, uint32_t space) {
         if (sequence & 1 || e->hash != wanted || e->length != length || e->dev != n->dev || e->ino != n->ino
             || e->space != space)
             continue;
-        if (e->generation != (space == SPACE_NAME || space == SPACE_LIBRARY ? header()->names : header()->directories)) continue;
+        if (e->generation != (space == SPACE_DIRECTORY ? header()->directories : header()->names)) continue;
         if (!same(n->path, e->text, length)) continue;
         n->kind = e->kind;
         n->flags = e->flags;
         n->host_length = e->host_length;
         n->generation = e->generation;
+        n->mount = (uint32_t)e->mount;
         n->host_dev = e->host_dev;
         n->host_ino = e->host_ino;
         if (n->host_length > TLB_HOST) return 0;
@@ -56,6 +57,7 @@ int find_directory(struct name *n) {
         n->flags = s->flags;
         n->host_length = 0;
         n->generation = s->generation;
+        n->mount = s->mount;
         return 1;
     }
     struct inode i;
@@ -64,6 +66,7 @@ int find_directory(struct name *n) {
         n->flags = i.directory;
         n->host_length = 0;
         n->generation = i.generation;
+        n->mount = 0;                                           /* of a lower directory: nothing is changed in it */
         return 1;
     }
     return find(n, 0, SPACE_DIRECTORY);
@@ -82,7 +85,8 @@ void remember(struct name *n, int fd) {
     s->ino = 0;
     s->dev = st.dev;
     /* A directory of the upper layer may hold markers, which no listing shows: that is for the supervisor to see. */
-    s->flags = n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0) & ~VERIFY;
+    s->flags = (uint16_t)(n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0));
+    s->mount = (uint16_t)n->mount;
     s->generation = n->generation;
     s->ino = st.ino;
 }
@@ -124,6 +128,7 @@ static int unchanged(struct name *n) {
     struct stat64 st;
     if (!(n->flags & VERIFY) || n->direct) return 1;
     return CALL4(NR_newfstatat, AT_FDCWD, n->host, &st, AT_SYMLINK_NOFOLLOW) == 0
+           && (st.mode & S_IFMT) == S_IFDIR         /* a symlink may have got its inode number */
            && st.dev == n->host_dev && st.ino == n->host_ino;
 }
 

@@ -14,7 +14,7 @@ struct name {
     uint32_t head, length;              /* of the directory text without its last "/", of the whole */
     uint64_t dev, ino;                  /* of the directory a relative name starts from */
     uint64_t host_dev, host_ino;        /* of the entry that was found */
-    uint32_t kind, flags, host_length, generation;
+    uint32_t kind, flags, host_length, generation, mount;
     char host[HOST_MAX];                /* what to call with; relative to dirfd when `direct` */
     int direct;
 };
@@ -30,5 +30,7 @@ int translate(struct name *n);                                  /* by the entry 
 int translate_name(struct name *n);                             /* by its own entry */
 int names_no_link(struct name *n);                              /* by the same */
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
+
+int change_call(struct frame *f);                               /* changes.c: calls that change names */
 
 #endif

@@ -14,7 +14,8 @@ from apppot.syscalls.waiting import changed, long_work
 from apppot.vfs import nameless
 
 _S_IFREG = 0o100000
-_RENAME_FLAGS, _RENAME_EXCHANGE = 7, 2        # RENAME_NOREPLACE, _EXCHANGE, _WHITEOUT of <linux/fs.h>
+_RENAME_FLAGS, _RENAME_NOREPLACE, _RENAME_EXCHANGE = 7, 1, 2     # with RENAME_WHITEOUT, <linux/fs.h>
+_ATTEMPTS = 5
 
 
 def mkdir(task, path: Path, mode: UInt):
@@ -105,5 +106,12 @@ def renameat(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path):
 def renameat2(task, old_dirfd: Fd, old: Path, new_dirfd: Fd, new: Path, flags: UInt):
     if flags & ~_RENAME_FLAGS or flags & _RENAME_EXCHANGE and flags & ~_RENAME_EXCHANGE:
         raise error(EINVAL)
-    return changed(task, lambda: node_at(task, old_dirfd, old, None),
-                   lambda node: task.ns.rename(task.caller, node, node_at(task, new_dirfd, new, None), flags))
+    def rename_from(node):
+        for left in range(_ATTEMPTS, 0, -1):
+            try:
+                return task.ns.rename(task.caller, node, node_at(task, new_dirfd, new, None), flags)
+            except FileExistsError:            # another guest has just made the new name by itself
+                if flags & _RENAME_NOREPLACE or left == 1:
+                    raise
+
+    return changed(task, lambda: node_at(task, old_dirfd, old, None), rename_from)

@@ -25,12 +25,15 @@ class MountTable(Resolver):
         self.hidden = frozenset(os.path.realpath(path) for path in hidden)
         self.cow = cow
         self.moved = []
+        self._made = 0
         self._mounts = {}
         self._attach(Mount(b"/", root))
         self.root = self._mounts[b"/"].node.dir
 
     def _attach(self, mount):
         fs = mount.fs
+        self._made += 1
+        mount.number = self._made
         fs.namespace = self
         fs.concealed = self.hidden | fs.left_out
         mount.node = fs.attach(mount)

@@ -317,6 +317,7 @@ class Namespace(MountTable):
             self._directory_moved(new.path, old.path)
 
     def _directory_moved(self, old, new):
+        self.cache.names_changed()
         for tell in self.moved:
             tell(old, new)
 

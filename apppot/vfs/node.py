@@ -152,7 +152,7 @@ class Directory:
 class Mount:
     """A file system at a place in the guest's tree. A `soft` one goes away when the guest removes its mount point."""
 
-    __slots__ = ("path", "fs", "soft", "node", "parent")
+    __slots__ = ("path", "fs", "soft", "node", "parent", "number")
 
     def __init__(self, path, fs, soft=False, parent=None):
         self.path = path
@@ -160,6 +160,7 @@ class Mount:
         self.soft = soft
         self.parent = parent     # Directory that holds the mount point; None for "/"
         self.node = None         # root node
+        self.number = 0          # no other mount of the namespace has it
 
     @property
     def readonly(self):

@@ -130,6 +130,17 @@ class OnDisk(ExtendedAttributes, Filesystem):
             return node.host
         return path
 
+    def _keep_record(self, node, path, st, record):
+        """Set the record of the file at `path`, which had the os.stat_result `st`. Guests remove and rename files by
+        themselves; who does that after this look reports it (kernel/fastpath.py)."""
+        self.ownership.set(st, record, self.log_name(node))
+        try:
+            gone = not os.path.samestat(os.lstat(path), st)
+        except OSError:
+            gone = True
+        if gone:
+            self.ownership.forget(st, self.log_name(node))
+
     def unlock(self, node, st):
         """Let the host's user read and write a file of ours; the true mode is recorded."""
         need = 0o700 if node.kind == S_IFDIR else 0o600
@@ -138,7 +149,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
         record = self.ownership.of(st) or Record()
         if record.mode == KEEP:
             record.mode = st.st_mode & 0o7777
-        self.ownership.set(st, record, self.log_name(node))
+        self._keep_record(node, self.physical(node), st, record)
         abi.chmod(self.physical(node), st.st_mode & 0o7777 | need)
 
     def device(self, st):
@@ -192,7 +203,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
         record = record or Record()
         kind = 0 if record.rdev == KEEP else S_IFMT(record.mode)
         record.mode = mode | kind if mode != physical or kind else KEEP
-        self.ownership.set(st, record, self.log_name(node))
+        self._keep_record(node, path, st, record)
         abi.chmod(path, physical)
 
     def keeps_owner_bits(self, node):
@@ -222,7 +233,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
                 record.uid = uid
             if gid != -1:
                 record.gid = gid
-            self.ownership.set(st, record, self.log_name(node))
+            self._keep_record(node, path, st, record)
             if not S_ISDIR(mode) and mode & (S_ISUID | S_ISGID):
                 self._set_mode(caller, node, path, mode & 0o7777 & ~(S_ISUID | (S_ISGID if mode & 0o010 else 0)))
         finally:

@@ -5,9 +5,10 @@ whiteout may stand beside a file of that name in the same layer: it only hides w
 it is not merged with lower ones. Every change uses that: the whiteout is made first, then the name is removed; so a
 run that is killed in between leaves the tree as it was.
 
-Invariants. Lower layers never change, so what was found in them is kept for ever. In the upper layer guests create,
-write and remove plain files behind our back once we have told them the host path; directories, symlinks and
-whiteouts there are made, moved and removed here alone, so a `Directory` is kept until we remove it.
+Invariants. Lower layers never change, so what was found in them is kept for ever. In the upper layer guests create, write,
+rename, link and remove plain files, and make directories, behind our back where we have told them the host path. Symlinks
+and whiteouts there are made, moved and removed here alone, directories moved and removed, so a `Directory` is kept until
+we remove it.
 """
 
 from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTEMPTY, EPERM
@@ -492,13 +493,16 @@ class Overlay(OnDisk):
         self._settle(node.parent, node.name, False)
 
     def symlink(self, caller, node, target):
-        os.symlink(target, self.create(caller, node))
+        path = self.create(caller, node)
+        with self.namespace.cache.links_moving():
+            os.symlink(target, path)
         self._settle(node.parent, node.name, False)
 
     def link(self, caller, old, new):
         path = self.create(caller, new)
         source = self.copy_up(caller, old)
-        os.link(source, path, follow_symlinks=False)
+        with self.namespace.cache.links_moving():         # perhaps it is a symlink
+            os.link(source, path, follow_symlinks=False)
         self._settle(new.parent, new.name, False)
         if self.ownership.records:
             self.ownership.linked(self.log_name(old), self.log_name(new))
@@ -516,8 +520,11 @@ class Overlay(OnDisk):
         self._gone(directory, node)
 
     def _forget(self, path, node):
-        """A name of a file with perhaps a record is about to be removed."""
-        st = lstat(path)
+        """A name of a file with perhaps a record is about to be removed, if no guest has just done that by itself."""
+        try:
+            st = lstat(path)
+        except FileNotFoundError:
+            return
         if st.st_nlink > 1 and S_IFMT(st.st_mode) != S_IFDIR:
             self.ownership.removed(self.log_name(node))
         elif self.ownership.of(st) is not None:
@@ -586,10 +593,11 @@ class Overlay(OnDisk):
         if replaced and self.ownership.records:
             self._forget(target, new)
         try:
-            if exchange or not new.kind:
-                abi.renameat2(abi.AT_FDCWD, source, abi.AT_FDCWD, target, flags if exchange else abi.RENAME_NOREPLACE)
-            else:
-                os.rename(source, target)
+            with self.namespace.cache.links_moving():     # perhaps a symlink comes with it
+                if exchange or not new.kind:
+                    abi.renameat2(abi.AT_FDCWD, source, abi.AT_FDCWD, target, flags if exchange else abi.RENAME_NOREPLACE)
+                else:
+                    os.rename(source, target)
         finally:
             self._gone(here, old)
             self._gone(there, new)

@@ -156,6 +156,20 @@ class Ownership:
         if name is not None and self.names.pop(name, None) is not None:
             self._write(b"delete " + escape(name))
 
+    def recheck(self, inode, gone):
+        """A name of `inode`, (st_dev, st_ino), was removed or changed by others. gone: it was the last one."""
+        if inode not in self.records:
+            return
+        for name in [name for name, other in self.names.items() if other == inode]:
+            try:
+                st = os.lstat(self.upper + b"/" + name)
+            except OSError:
+                st = None
+            if st is None or (st.st_dev, st.st_ino) != inode:
+                self.removed(name)
+        if gone:
+            self.records.pop(inode)
+
     def linked(self, old, new):
         if old in self.names:
             self.names[new] = self.names[old]

@@ -30,7 +30,17 @@ class NoCache:
         """The way to a directory, or what a directory consists of, may have changed."""
 
     def names_changed(self):
-        """What a name in a merged directory or a symlink leads to may have changed."""
+        """What a name in a merged directory or a symlink leads to may have changed, or the name of a directory."""
+
+    def links_moving(self):
+        """A context in which symlinks are made or moved in the upper layer, perhaps with a directory."""
+        return self
+
+    def __enter__(self):
+        """It begins."""
+
+    def __exit__(self, *_):
+        """It is over."""
 
     def nothing_recorded(self, key):
         """A layer with records has none of the inode (st_dev, st_ino): what the disk says of it is true."""

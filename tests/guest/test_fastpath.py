@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import PROGRAMS
 
-STEPS = 1500
+STEPS = 2000
 TREE = """
 import os, sys
 for top in sys.argv[1:]:
@@ -74,6 +74,22 @@ def test_namespace_operations(run_guest, expected, image_with_tree, job, seed, p
         done = run_guest("sh", "-c", 'python3 tree.py "$4" && exec python3 "$@"', "sh", *stress(seed, place),
                          options=options, check=True, **more)
     assert done.stdout.splitlines() == expected(seed).splitlines()
+
+
+@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress"])
+def test_namespace_operations_with_owners(run_guest, image_with_tree, job, place):
+    """As virtual root, who gives files away and changes their modes; there is nothing native to compare with."""
+    (job / STRESS.name).write_bytes(STRESS.read_bytes())
+    (job / "tree.py").write_text(TREE)
+    runs = {}
+    for isolation in "standard", "strict":
+        done = run_guest("sh", "-c", 'test -d "$3" || python3 tree.py "$3"; exec python3 namespace_stress.py --owners "$@"',
+                         "sh", "3", str(STEPS), place, options=["--root", "--isolation", isolation], image=image_with_tree,
+                         check=True)
+        runs[isolation] = done.stdout.splitlines()
+        subprocess.run(["chmod", "-R", "u+rwX", job], check=True)
+        shutil.rmtree(job / "stress", ignore_errors=True)
+    assert runs["standard"] == runs["strict"]
 
 
 def test_repeated_calls_make_no_stops(run_guest):

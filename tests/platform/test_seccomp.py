@@ -276,8 +276,11 @@ def test_the_kernel_lets_the_stub_pass():
     calls = [
         (number("stat"), ctypes.addressof(path), ctypes.addressof(buffer)),
         (number("mkdir"), ctypes.addressof(path), 0),
+        (number("rmdir"), ctypes.addressof(path)),
+        (number("symlink"), ctypes.addressof(path), ctypes.addressof(path)),
+        (number("chmod"), ctypes.addressof(path), 0),
     ]
-    assert under(everything, calls) == [0, 38]
+    assert under(everything, calls) == [0, 17, 38, 38, 38]
 
 
 def test_the_kernel_stacks_the_identity_filter(base):

@@ -1,7 +1,8 @@
 """A long series of random namespace operations by several processes in turn; prints every result.
 
-namespace_stress.py SEED STEPS TOP [TOP ...]: the same seed must print the same anywhere: in a guest with the fast path
-on or off, and natively. Everything happens below the directories TOP, which hold equal trees, at DEEP, at the start.
+namespace_stress.py [--owners] SEED STEPS TOP [TOP ...]: the same seed must print the same anywhere: in a guest with the
+fast path on or off, and natively. Everything happens below the directories TOP, which hold equal trees, at DEEP, at the
+start. --owners, for root: files and directories get other owners and modes too.
 """
 
 import errno
@@ -11,7 +12,7 @@ import stat
 import sys
 
 NAMES = ["a", "b", "c", "dir", "sub", "link", "x y"]
-PROCESSES = 3
+PROCESSES = 4
 DEEP = "/1/2/3/4/5/6"                      # so that ".." does not lead to where the trees differ
 
 
@@ -48,6 +49,14 @@ class Process:
             fd = rng.choice(self.fds)
         self.names.append(path if fd is None else f"<{self.fds.index(fd)}>{path}")
         return fd, path
+
+    def pair(self, rng):
+        """Two names in one directory, or else anywhere."""
+        fd, path = self.name(rng)
+        if rng.random() < 0.5:
+            self.names.append("beside")
+            return fd, path, fd, os.path.join(os.path.dirname(path), rng.choice(NAMES))
+        return fd, path, *self.name(rng)
 
     def step(self, rng):
         operation = rng.choice(OPERATIONS)
@@ -123,7 +132,7 @@ class Process:
 
     def mkdir(self, rng):
         fd, path = self.name(rng)
-        os.mkdir(path, 0o755, dir_fd=fd)
+        os.mkdir(path, rng.choice([0o755, 0o777, 0o700]), dir_fd=fd)
 
     def unlink(self, rng):
         fd, path = self.name(rng)
@@ -139,18 +148,94 @@ class Process:
         os.symlink(f"{self.top}/{target}" if rng.random() < 0.3 else target, path, dir_fd=fd)
 
     def rename(self, rng):
-        fd, path = self.name(rng)
-        other, target = self.name(rng)
+        fd, path, other, target = self.pair(rng)
         os.rename(path, target, src_dir_fd=fd, dst_dir_fd=other)
 
-    def link(self, rng):
+    def save(self, rng):
+        """As editors do it: a new file takes the place of whatever has the name."""
         fd, path = self.name(rng)
-        other, target = self.name(rng)
+        new = path.rstrip("/") + ".new"
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=fd))
+        try:
+            os.rename(new, path, src_dir_fd=fd, dst_dir_fd=fd)
+        except OSError:
+            os.unlink(new, dir_fd=fd)
+            raise
+
+    def lock(self, rng):
+        """As lock files are made and given back: a second name of a file."""
+        fd, path, other, target = self.pair(rng)
+        os.link(path, target, src_dir_fd=fd, dst_dir_fd=other, follow_symlinks=False)
+        links = os.stat(target, dir_fd=other, follow_symlinks=False).st_nlink
+        os.unlink(path, dir_fd=fd)
+        return links
+
+    def become(self, rng):
+        """Whatever has the name makes way for something of another kind."""
+        fd, path = self.name(rng)
+        try:
+            os.unlink(path, dir_fd=fd)
+        except IsADirectoryError:
+            os.rmdir(path, dir_fd=fd)
+        kind = rng.choice(["file", "directory", "link"])
+        if kind == "file":
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=fd))
+        elif kind == "directory":
+            os.mkdir(path, 0o755, dir_fd=fd)
+        else:
+            os.symlink(path_in(rng, self.top), path, dir_fd=fd)
+        return kind
+
+    def fill(self, rng):
+        """A directory is made, filled and looked at by its descriptor, as tar and rm do it."""
+        fd, path = self.name(rng)
+        os.mkdir(path, 0o755, dir_fd=fd)
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        try:
+            for name in NAMES[:3]:
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=opened))
+            os.symlink("a", "link", dir_fd=opened)
+            os.unlink(rng.choice(["a", "link"]), dir_fd=opened)
+            os.rename("b", "c", src_dir_fd=opened, dst_dir_fd=opened)
+            return sorted(os.listdir(opened))
+        finally:
+            os.close(opened)
+
+    def clear(self, rng):
+        fd, path = self.name(rng)
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+        try:
+            results = []
+            for name in sorted(os.listdir(opened)):
+                try:
+                    os.unlink(name, dir_fd=opened)
+                    results.append(name)
+                except OSError as error:
+                    results.append(errno.errorcode[error.errno])
+            return results
+        finally:
+            os.close(opened)
+
+    def link(self, rng):
+        fd, path, other, target = self.pair(rng)
         os.link(path, target, src_dir_fd=fd, dst_dir_fd=other, follow_symlinks=False)
 
     def chmod(self, rng):
         fd, path = self.name(rng)
         os.chmod(path, rng.choice([0o755, 0o700, 0o744]), dir_fd=fd)
+
+    def give(self, rng):
+        fd, path = self.name(rng)
+        os.chown(path, rng.choice([0, 1, 7, 1000]), rng.choice([-1, 0, 7]), dir_fd=fd, follow_symlinks=rng.random() < 0.5)
+
+    def take(self, rng):
+        """What takes the owner's own rights away, and what only root keeps."""
+        fd, path = self.name(rng)
+        os.chmod(path, rng.choice([0o000, 0o4755, 0o2775, 0o400]), dir_fd=fd)
+
+    def mkdir_closed(self, rng):
+        fd, path = self.name(rng)
+        os.mkdir(path, rng.choice([0o055, 0o500, 0o000]), dir_fd=fd)
 
     def swap(self, rng):
         """A directory makes way for a symlink to another, as an attacker or a package does it."""
@@ -163,7 +248,9 @@ class Process:
 LOOKING = [Process.stat] * 4 + [Process.access, Process.read, Process.read, Process.readlink, Process.listdir, Process.getcwd]
 STANDING = [Process.chdir, Process.back, Process.keep]
 CHANGING = [Process.write, Process.write, Process.mkdir, Process.mkdir, Process.unlink, Process.rmdir, Process.symlink,
-            Process.rename, Process.link, Process.chmod, Process.swap]
+            Process.rename, Process.rename, Process.link, Process.chmod, Process.swap, Process.save, Process.save,
+            Process.lock, Process.become, Process.become, Process.fill, Process.clear]
+OWNERS = [Process.give, Process.give, Process.take, Process.mkdir_closed]
 OPERATIONS = LOOKING * 2 + STANDING + CHANGING
 
 
@@ -171,6 +258,8 @@ def show(status):
     """What must be the same anywhere; sizes of directories and of links do not."""
     kind = stat.S_IFMT(status.st_mode)
     more = (status.st_nlink, status.st_size) if kind == stat.S_IFREG else ()
+    if OWNERS[0] in OPERATIONS:
+        more += status.st_uid, status.st_gid
     return str((oct(status.st_mode), status.st_uid == os.getuid(), *more))
 
 
@@ -179,15 +268,22 @@ def final(top):
     for directory, names, files in os.walk(top):
         for name in sorted(names + files):
             path = os.path.join(directory, name)
-            status = os.lstat(path)
-            text = ""
-            if stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as file:
-                    text = str(file.read())
-            elif stat.S_ISLNK(status.st_mode):
-                text = os.readlink(path).replace(top, "TOP")
-            lines.append(f"{os.path.relpath(path, top)} {show(status)} {text}")
+            try:
+                text = content(path, os.lstat(path)).replace(top, "TOP")
+            except PermissionError:            # in a bound directory the disk's mode counts, even for virtual root
+                text = "EACCES"
+            lines.append(f"{os.path.relpath(path, top)} {text}")
     return sorted(lines)
+
+
+def content(path, status):
+    text = ""
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as file:
+            text = str(file.read())
+    elif stat.S_ISLNK(status.st_mode):
+        text = os.readlink(path)
+    return f"{show(status)} {text}"
 
 
 def run(seed, steps, top):
@@ -218,6 +314,10 @@ def turn(seed, steps, top, number, pipes):
 
 
 if __name__ == "__main__":
-    for each in sys.argv[3:]:
+    words = sys.argv[1:]
+    if words[0] == "--owners":
+        del words[0]
+        OPERATIONS += OWNERS
+    for each in words[2:]:
         print("==", os.path.basename(each), flush=True)
-        run(int(sys.argv[1]), int(sys.argv[2]), each + DEEP)
+        run(int(words[0]), int(words[1]), each + DEEP)
