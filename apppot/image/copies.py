@@ -19,18 +19,28 @@ class Copy:
     """path; original: host path; size: of the file; sites, others: how many were patched, and could not be; used: time;
     contents: size of the patched file, 0 when nothing could be patched; address: of the segment that was added."""
 
-    __slots__ = ("path", "original", "size", "sites", "others", "used", "contents", "address")
+    __slots__ = ("path", "original", "size", "sites", "others", "used", "contents", "address", "inode")
 
     def __init__(self, path, fd):
         """OSError when it is no complete copy."""
         self.path = path
         status = os.fstat(fd)
         self.size, self.used = status.st_blocks * 512, status.st_mtime
+        self.inode = status.st_dev, status.st_ino
         end = os.pread(fd, _TRAILER.size, max(status.st_size - _TRAILER.size, 0))
         if len(end) < _TRAILER.size or end[-len(_MAGIC):] != _MAGIC:
             raise OSError("incomplete")
         self.contents, self.address, self.sites, self.others, length, _ = _TRAILER.unpack(end)
         self.original = os.pread(fd, length, status.st_size - _TRAILER.size - length)
+
+    @property
+    def there(self):
+        """Whether it still has its name."""
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.inode
 
     @property
     def stale(self):
@@ -56,7 +66,7 @@ def hold(path):
     try:
         _lock(fd, fcntl.LOCK_SH)
         copy = Copy(path, fd)
-        if not os.path.samestat(os.fstat(fd), os.stat(path)):
+        if not copy.there:
             raise FileNotFoundError(path)
         _mark_use(fd)
         return copy, fd

@@ -56,6 +56,7 @@ class Patched:
         self.directory, self.room, self.cached = directory, room, tuple(cached)
         self._known = {}
         self._asked = {}
+        self._place = _identity(directory)
 
     def library(self, host):
         """Host path of the copy of shared library `host`; None when there is nothing to patch or it can't be."""
@@ -96,11 +97,18 @@ class Patched:
         copy = known.copy
         if copy is None or not copy.contents:
             return None
-        if not os.path.exists(copy.path):  # somebody emptied the cache by hand
+        if not copy.there:                 # somebody emptied the cache by hand
             known.close()
             del self._known[key]
             return None
         return copy
+
+    def _check_place(self):
+        """ValueError when another directory has taken the place of ours: Landlock shows it to no guest of this machine."""
+        now = _identity(self.directory)
+        self._place = self._place or now
+        if now is not None and now != self._place:
+            raise ValueError("another directory")
 
     def _version(self, host, kind):
         return zlib.crc32(host, VERSION + kind) if host.startswith(self.cached) else VERSION + kind
@@ -117,6 +125,7 @@ class Patched:
         path = self.directory + b"/" + state
         try:
             try:
+                self._check_place()
                 return _Known(state, *copies.hold(path))
             except OSError:
                 self._make(*key, status, path)
@@ -146,7 +155,16 @@ class Patched:
         if copies.name(now, 0) != copies.name(status, 0):
             raise ValueError("being written")
         os.makedirs(self.directory, 0o700, exist_ok=True)
+        self._check_place()
         copies.store(path, host, *patch(image, kind == _PROGRAM))
+
+
+def _identity(directory):
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def patch(image, by_stub=False):

@@ -1,5 +1,6 @@
 """Patched call sites: programs natively, with the fast path and without it print the same."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -91,3 +92,23 @@ def test_what_users_compile_is_patched_from_its_second_start_on(run_guest, job):
     script = "cp one p; ./p; ./p; cp two new; mv new p; ./p; ./p; ./p; cat one >p; ./p; ./p; cat two >p; ./p; ./p"
     done = run_guest("sh", "-c", script)
     assert done.stdout == "one 0\n" * 2 + "two 0\n" * 3 + "one 0\n" * 2 + "two 0\n" * 2
+
+
+def test_the_cache_is_emptied_while_a_machine_runs(start_guest, tmp_path):
+    """Its programs go on with what they have mapped; those that start later get the originals."""
+    cache = tmp_path / "cache"
+    guest = start_guest("sh", env={"APPPOT_CACHE": str(cache)})
+
+    def ask(command):
+        guest.stdin.write(command + "\n")
+        guest.stdin.flush()
+        return guest.stdout.readline()
+
+    script = "python3 -c 'import os; print(all(os.access(\"/etc/passwd\", 4) for _ in range(50)))'"
+    assert ask(script) == ask(script) == "True\n"
+    copies = set(os.listdir(cache / "patched"))
+    assert len(copies) >= 2
+    shutil.rmtree(cache / "patched")
+    assert ask(script) == "True\n"
+    assert ask("test -e /etc/passwd && echo there") == "there\n"
+    assert ask(script) == ask(script) == "True\n"

@@ -85,6 +85,17 @@ def test_a_copy_that_vanished_means_the_original(cache, original):
     assert patched.library(original) == path       # and is made again
 
 
+def test_another_directory_in_its_place_is_not_used(cache, original):
+    """The machine's Landlock domain has the one that was there when it began."""
+    patched = Patched(cache + b"/patched")
+    path = patched.library(original)
+    os.rename(cache + b"/patched", cache + b"/gone")
+    os.mkdir(cache + b"/patched")
+    assert patched.library(original) is None and patched.library(original) is None
+    later = Patched(cache + b"/patched")
+    assert later.library(original) == path and patched.library(original) is None
+
+
 def test_a_changed_file_is_another_one(cache, original):
     patched = Patched(cache + b"/patched")
     path = patched.library(original)
