@@ -59,13 +59,22 @@ def _private(directory, depth):
 
 
 def parents(paths):
-    """The directories that hold one of `paths` at whatever depth: they can't be given as a whole. "/" is b""."""
+    """The directories that hold one of the set `paths` at whatever depth: they can't be given as a whole. "/" is b"".
+
+    None are below one of `paths`, where nothing is given.
+    """
     above = set()
     for path in paths:
-        while path:
-            path = path.rpartition(b"/")[0]
-            above.add(path)
+        ways = set(_above(path))
+        if ways.isdisjoint(paths):
+            above |= ways
     return frozenset(above)
+
+
+def _above(path):
+    while path:
+        path = path.rpartition(b"/")[0]
+        yield path
 
 
 def given(path, without):

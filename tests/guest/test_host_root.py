@@ -25,7 +25,7 @@ def test_homes_temporary_files_and_spools_are_not_there(job, tmp_path):
     home.mkdir()
     done = run("sh", "-c", f"ls -A /home /root /tmp /run /var/tmp; cat {tmp_path}/secret; ls {home}; ls -d /var/spool /srv /mnt",
                cwd=job, env={"HOME": str(home)})
-    assert "canary" not in done.stdout
+    assert "canary" not in done.stdout and not done.stderr.startswith("apppot-start")
     listed = done.stdout.split()
     if str(job).startswith("/tmp"):
         assert listed.count(job.relative_to("/tmp").parts[0]) <= 1          # the way to the job directory
@@ -38,6 +38,13 @@ def test_system_files_and_the_job_directory_are_there(job):
     done = run("sh", "-c", "cat input; pwd; head -c 4 /usr/bin/env | tail -c 3; python3 -c 'print(7)'; cd /; ls | grep -c ^usr; "
                            f"cat {job}/input", cwd=job)
     assert done.stdout.split() == ["given", "/home/user/job", "ELF7", "1", "given"], done.stderr
+
+
+def test_a_home_in_a_directory_that_is_not_shown(job, tmp_path):
+    """Such as a batch job's, which is its session directory."""
+    for home in (tmp_path, job):
+        done = run("echo", "runs", cwd=job, env={"HOME": str(home)})
+        assert (done.returncode, done.stdout) == (0, "runs\n"), done.stderr
 
 
 def test_a_bind_gives_what_is_left_out(job, tmp_path):
