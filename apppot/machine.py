@@ -54,6 +54,7 @@ class Machine:
         "mem",          # limits: bytes,
         "cpus",         #   processors,
         "timeout",      #   seconds; None is no limit
+        "end_with",     # numbers of processes of the host; the end of one is the machine's, too
         "name",         # None: the supervisor makes one
         "binds",        # list of Bind, in the order they were given
         "descriptors",  # open descriptors above 2 that the guest gets, by their numbers
@@ -88,6 +89,7 @@ class Machine:
         self.mem = None
         self.cpus = None
         self.timeout = None
+        self.end_with = []
         self.name = None
         self.binds = []
         self.descriptors = []

@@ -52,6 +52,9 @@ LIMITS = [
     Option("--cpus", metavar="N", convert=values.count, help="Use at most N processors."),
     Option("--timeout", metavar="T", convert=values.duration,
            help="End the machine after T: 90 (seconds), 10m, 2h or HH:MM:SS."),
+    Option("--end-with", metavar="PID", convert=values.count, repeat=True,
+           help="End the machine when the host's process PID has ended: the script of a batch job, for instance, which some "
+                "batch systems kill without its children. Repeatable."),
     Option("--network", metavar="host|none", convert=values.one_of(*NETWORKS),
            help="The host's network (default) or none."),
     Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
@@ -157,6 +160,7 @@ def machine_from(chosen, command, environ, cwd):
         image=image, below=below, lowers=[image], cow=cow, discard=chosen["discard"],
         changes=changes, force=chosen["force"],
         mem=memory(chosen["mem"], environ), cpus=chosen["cpus"], timeout=chosen["timeout"],
+        end_with=chosen["end_with"],
         name=chosen["id"], binds=[existing_bind(*bind) for bind in chosen["bind"]],
         root=chosen["root"] or chosen["user"] == "root",
         user=None if chosen["user"] == "root" else chosen["user"],

@@ -233,6 +233,7 @@ def _umask():
 def _supervise(machine, running, attendant, creds, paths, command):
     """Run the start hooks `paths`, then what command() gives: (Task, argv, environment)."""
     window = running.window
+    watches = [limits.ProcessWatch(running, pid) for pid in machine.end_with]
     trusts = running.wall.trusts_stub
     filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts)),
                window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END, trusts)))
@@ -272,6 +273,7 @@ def _supervise(machine, running, attendant, creds, paths, command):
     looks = [supervisor.affinity.tick]
     if machine.mem is not None:
         looks.append(limits.MemoryWatch(running, machine.mem).look)
+    looks += [watch.look for watch in watches]
     attendant.start(running, machine.timeout, affinity.TICK, looks)
     status = supervisor.run()
     if stats is not None:

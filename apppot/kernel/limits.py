@@ -1,8 +1,13 @@
-"""--mem and --cpus where the host lends no control group: rlimits for each process, accounting for all of them."""
+"""--mem and --cpus where the host lends no control group: rlimits for each process, accounting for all of them.
+
+Also --end-with: batch systems may kill a job's script and know nothing of its children.
+"""
 
 import os
 import resource
 import signal
+
+from apppot.errors import AppPotError
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -53,11 +58,40 @@ class MemoryWatch:
         largest = max(used, key=used.get)
         self._running.say(f"the machine uses {total >> 20} MiB of memory, more than --mem {self._limit >> 20} MiB allows; "
                           f"it is ended (process {largest}, {_name(largest)}, uses {used[largest] >> 20} MiB)")
-        for tgid in used:
-            try:
-                os.kill(tgid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        _kill_all(used)
+
+
+class ProcessWatch:
+    """Ends the machine when process `pid` of the host has ended; AppPotError when it has already."""
+
+    def __init__(self, running, pid):
+        self._running, self._pid = running, pid
+        self._start = _start_time(pid)
+        if self._start is None:
+            raise AppPotError(f"--end-with {pid}: there is no such process, or it has ended")
+
+    def look(self):
+        """Called now and then by another thread than the supervisor's loop. Processes made meanwhile are met next time."""
+        if _start_time(self._pid) != self._start:
+            _kill_all(self._running.processes())
+
+
+def _start_time(pid):
+    """Start time of a process that has not ended, else None: numbers are used again. proc(5), /proc/PID/stat."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields[19]
+
+
+def _kill_all(tgids):
+    for tgid in tgids:
+        try:
+            os.kill(tgid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
 
 
 def _private(tgid):

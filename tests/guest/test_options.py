@@ -1,6 +1,8 @@
 """apppot-start's command line, seen from inside a machine."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from itertools import takewhile
@@ -127,6 +129,22 @@ def test_limits(run_guest):
     assert run_guest("nproc", options=["--cpus", "1"]).stdout == "1\n"
     done = run_guest("sleep", "100", options=["--timeout", "1"], timeout=30)
     assert done.returncode not in (0, 1)
+
+
+def test_end_with_another_process(start_guest, run_guest):
+    """The machine ends, children and daemons included, when the named process has: killed, and not waited for by anybody."""
+    script = subprocess.Popen(["sleep", "1000"])
+    guest = start_guest("sh", "-c", "setsid sleep 611 & sleep 612 & echo $$; exec sleep 613",
+                        options=["--end-with", os.getpid(), "--end-with", script.pid])
+    guest.stdout.readline()
+    assert guest.poll() is None
+    script.kill()
+    assert guest.wait(30) == 128 + signal.SIGKILL
+    assert guest.stdout.read() == ""                       # nobody holds the pipe any more
+    script.wait()
+    done = run_guest("echo", "ran", options=["--end-with", script.pid])
+    assert (done.returncode, done.stdout) == (125, "")
+    assert f"--end-with {script.pid}: there is no such process" in done.stderr
 
 
 @pytest.mark.parametrize("isolation", ["standard", "strict", "none"])
