@@ -12,6 +12,7 @@ COMMANDS = {
     "start": ("apppot.cli.start", "run a program in a machine; the same as apppot-start"),
     "snap": ("apppot.cli.snap", "keep what a machine changed, or merge such changes; the same as apppot-snap"),
     "image": ("apppot.cli.image", "make, look at and keep images"),
+    "bundle": ("apppot.cli.bundle", "make one file that holds AppPot, for hosts where it is not installed"),
     "doctor": ("apppot.cli.doctor", "tell whether this host can run machines, and what to do if not"),
 }
 OPTIONS = [

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from apppot.cli import doctor, main, start
+from apppot.cli import bundle, doctor, main, start
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def test_the_man_page_of_apppot_has_the_commands_and_options_of_help():
     page = (ROOT / "docs" / "man" / "apppot.1").read_text()
     for name in main.COMMANDS:
         assert f".TP\n.B {name}\n" in page
-    shown = set(of_table(main.OPTIONS) + of_table(doctor.OPTIONS))
+    shown = set(of_table(main.OPTIONS) + of_table(doctor.OPTIONS) + of_table(bundle.OPTIONS))
     assert set(of_man_page("apppot.1")) == shown
 
 

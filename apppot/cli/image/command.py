@@ -79,10 +79,17 @@ def print_json(data):
 
 def print_table(titles, rows, right=()):
     """A table of rich's on a terminal, else lines with tabs. right: numbers of columns that are right-aligned."""
-    if not sys.stdout.isatty():
-        for row in [titles, *rows]:
-            print("\t".join(row))
-        return
+    if sys.stdout.isatty():
+        try:
+            _print_with_rich(titles, rows, right)
+            return
+        except ImportError:             # a bundle has no rich
+            pass
+    for row in [titles, *rows]:
+        print("\t".join(row))
+
+
+def _print_with_rich(titles, rows, right):
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
