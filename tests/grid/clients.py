@@ -14,20 +14,29 @@ class ArcClient:
 
     `lrms`: "fork" or "slurm"; `url`: for `arcsub -C url -T arcrest -Q NONE`; `variables`: the environment of the commands
     (home, certificates, proxy); `sessions`: host directory where the jobs' session directories are, their owner is the
-    user. `directory`: where this client's job lists and fetched jobs are.
+    user. `directory`: where this client's job lists and fetched jobs are. `parameters`: of ENV/APPPOT-1.0, which the site has.
     """
 
-    def __init__(self, lrms, facts, directory, ask):
+    def __init__(self, lrms, facts, directory, ask, parameters=()):
         self.lrms, self.url, self.variables = lrms, facts["urls"][lrms], facts["environment"]
         self.sessions = Path(facts["sessions"][lrms])
         self.directory = Path(directory)
+        self.parameters = dict(parameters)
         self._ask = ask
         self._submitted = 0
+        self._changed = set()
 
     def set(self, **parameters):
-        """Set the site's parameters of ENV/APPPOT-1.0, as its administrator does; None takes a setting away."""
+        """Set the site's parameters of ENV/APPPOT-1.0, as its administrator does, until take_back()."""
         for name, value in parameters.items():
-            self._ask("set", self.lrms, name, None if value is None else str(value))
+            self._changed.add(name)
+            self._ask("set", self.lrms, name, str(value))
+
+    def take_back(self):
+        """The parameters as they were before."""
+        while self._changed:
+            name = self._changed.pop()
+            self._ask("set", self.lrms, name, self.parameters.get(name))
 
     def command(self, *words, cwd=None, timeout=120):
         """CompletedProcess, text, of a command of ARC's client."""
@@ -107,21 +116,49 @@ class ArcJob:
         return self._command("arckill", "--keep")
 
     def log(self):
-        """What the site wrote down about the job (gmlog/errors)."""
-        return self._command("arccat", "-l").stdout
+        """What the site wrote down about the job (gmlog/errors), less the job's script, which ARC puts in whole."""
+        return re.sub(r"(?ms)^-{67}\n.*?^-{67}\n", "", self._command("arccat", "-l").stdout)
 
     def _command(self, name, *options):
         return self.client.command(name, "-j", self.base / "jobs.db", *options, self.id)
 
 
 class Cluster:
-    """Slurm's commands as the user of the tests: cluster("sbatch", "--wait", script) → CompletedProcess with text."""
+    """Slurm's commands as the user of the tests: cluster("squeue", "-h") → CompletedProcess with text.
+
+    `bin`: directory of the commands; `variables`: their environment, with `bin` on PATH.
+    """
 
     def __init__(self, facts, directory):
         self.directory = Path(directory)
         self.bin = Path(facts["slurm_bin"])
         self.variables = facts["environment"] | {"PATH": f"{self.bin}:{facts['environment']['PATH']}"}
 
-    def __call__(self, name, *words, cwd=None, timeout=300):
-        return subprocess.run([self.bin / name, *map(os.fspath, words)], cwd=cwd or self.directory, env=self.variables,
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    def __call__(self, name, *words, cwd=None, environment=(), timeout=60):
+        return subprocess.run([self.bin / name, *map(os.fspath, words)], cwd=cwd or self.directory,
+                              env=self.variables | dict(environment), stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=timeout)
+
+    def submit(self, script, *options, cwd, environment=()):
+        """sbatch: the job's number. Its output, and that of all tasks of an array, goes to `out` in cwd."""
+        done = self("sbatch", "--parsable", "--output", "out", "--open-mode=append", *options, script, cwd=cwd,
+                    environment=environment)
+        if done.returncode:
+            raise AssertionError(f"sbatch: status {done.returncode}\n{done.stderr}")
+        return done.stdout.strip()
+
+    def run(self, script, *options, cwd, environment=(), timeout=300):
+        """Submit and wait: the job's exit status, of an array the largest one of its tasks."""
+        number = self.submit(script, *options, cwd=cwd, environment=environment)
+        self.wait_until(lambda: not self("squeue", "-h", "-j", number).stdout, timeout)
+        told = self("scontrol", "show", "job", number).stdout
+        return max(int(status) for status in re.findall(r"ExitCode=(\d+):", told))
+
+    def wait_until(self, condition, timeout=60):
+        """Wait until condition() is true; what it gave."""
+        end = time.monotonic() + timeout
+        while not (found := condition()):
+            if time.monotonic() > end:
+                raise AssertionError(f"still not so after {timeout} seconds\n{self('squeue').stdout}")
+            time.sleep(0.3)
+        return found

@@ -6,7 +6,9 @@ tests are skipped and say why.
 
     arc       ArcClient (clients.py): submit, wait, fetch, kill, log; `arc.url`, `arc.variables` (home, certificates, proxy)
               for other programs that use ARC's commands. A test with it runs twice: back end fork, back end slurm.
-    cluster   Cluster: cluster("sbatch", ...), with `cluster.bin` (for PATH) and `cluster.variables`
+    contained ArcClient of a site with our runtime environment, AppPot of this checkout and images; `contained.images`
+    cluster   Cluster (clients.py): run, submit, cluster("squeue"); `cluster.bin` (for PATH), `cluster.variables`
+    apppot_of_the_site, images    the command apppot of this checkout; the directory with the images tools, tools.squashfs
     job       an empty directory for the input files of a job
     web       a loopback HTTP server that A-REX can stage from and to: `web.url`, `web.directory`
 
@@ -14,9 +16,13 @@ The job's processes belong to the user of the tests, so tests may look at them a
 """
 
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +31,7 @@ from .site import keeper
 from .site.daemons import SiteError
 from .site.site import BACK_ENDS, facts
 
+SOURCE = Path(__file__).parents[2]
 SITE = os.environ.get("APPPOT_TEST_SITE")
 
 
@@ -60,6 +67,65 @@ def arc(back_end, tmp_path):
     directory = tmp_path / "arc"
     directory.mkdir()
     return ArcClient(name, told, directory, partial(keeper.ask, SITE))
+
+
+@pytest.fixture(scope="session")
+def apppot_of_the_site(tmp_path_factory):
+    """The command apppot of this checkout, as a site may install it."""
+    path = tmp_path_factory.mktemp("apppot") / "apppot"
+    path.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.path.insert(0, \"{SOURCE}\"); "
+                    "from apppot.cli.main import main; sys.exit(main())' \"$@\"\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """The directory of the site's images: tools, a directory; tools.squashfs, the same as a file."""
+    directory = tmp_path_factory.mktemp("images")
+    make_tools(directory / "tools")
+    subprocess.run(["mksquashfs", directory / "tools", directory / "tools.squashfs", "-all-root", "-quiet", "-no-progress",
+                    "-comp", "gzip"], check=True, stdout=subprocess.DEVNULL)
+    return directory
+
+
+def make_tools(top):
+    """A root tree with busybox, and programs that no host has in /opt/only in the image."""
+    for name in ("bin", "etc", "tmp", "opt/only in the image"):
+        (top / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), top / "bin" / "busybox")
+    applets = subprocess.check_output([top / "bin" / "busybox", "--list"], text=True).split()
+    for name in set(applets) - {"busybox"}:
+        (top / "bin" / name).symlink_to("busybox")
+    (top / "etc" / "passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (top / "etc" / "group").write_text("root:x:0:\n")
+    (top / "etc" / "image").write_text("tools\n")
+    program = top / "opt" / "only in the image" / "show"
+    program.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"; cat; cat /etc/image; echo to-stderr >&2\n")
+    program.chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def configured(back_end, apppot_of_the_site, images, tmp_path_factory):
+    """(name, facts, parameters) of the back end with our runtime environment set up, as administrators do."""
+    name, told = back_end
+    cache = tmp_path_factory.mktemp("caches")
+    parameters = {"APPPOT": str(apppot_of_the_site), "APPPOT_IMAGES": str(images), "APPPOT_CACHE": str(cache)}
+    for parameter, value in parameters.items():
+        keeper.ask(SITE, "set", name, parameter, value)
+    return name, told, parameters
+
+
+@pytest.fixture
+def contained(configured, images, tmp_path):
+    """Parameters that a test sets are taken back at its end."""
+    name, told, parameters = configured
+    directory = tmp_path / "arc"
+    directory.mkdir()
+    client = ArcClient(name, told, directory, partial(keeper.ask, SITE), parameters)
+    client.images, client.small_scratch = images, Path(told["small_scratch"])
+    yield client
+    client.take_back()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 from .arex import Arex
@@ -11,6 +12,7 @@ from .slurm import Slurm
 
 BACK_ENDS = ("fork", "slurm")
 FACTS = "site.json"
+SMALL = 8 << 20             # bytes of the node's small scratch directory, which is a file system of its own
 
 
 class Site:
@@ -20,6 +22,7 @@ class Site:
         """rte: our runtime environment's script, or None."""
         self.place, self.rte = place, rte
         place.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self.small_scratch = place.directory / "small-scratch"
         self.certificates = Certificates(place)
         self.slurm = Slurm(place)
         self.arex = {lrms: Arex(place, lrms, self.certificates, self.slurm) for lrms in BACK_ENDS}
@@ -36,6 +39,7 @@ class Site:
             if self.rte is not None:
                 arex.install_rte(self.rte)
             arex.start()
+        self._mount_small_scratch()
         self._tell()
 
     def stop(self, *names):
@@ -45,6 +49,14 @@ class Site:
                 self.arex[name].stop()
         if not names or set(names) & {"slurm", "sbatch"}:
             self.slurm.stop()
+        if not names and os.path.ismount(self.small_scratch):
+            subprocess.run(["umount", "--lazy", self.small_scratch], check=False)
+
+    def _mount_small_scratch(self):
+        if not os.path.ismount(self.small_scratch):
+            self.small_scratch.mkdir(exist_ok=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=1777", "apppot-tests", self.small_scratch],
+                           check=True)
 
     def set_parameter(self, name, parameter, value):
         """Set a parameter of our runtime environment, as `arcctl rte params-set` does."""
@@ -56,7 +68,7 @@ class Site:
             "account": self.place.account.pw_name, "environment": self.certificates.variables(),
             "urls": {lrms: arex.url for lrms, arex in self.arex.items()},
             "sessions": {lrms: str(arex.own / "session") for lrms, arex in self.arex.items()},
-            "slurm_bin": str(self.slurm.bin)}, indent=1))
+            "small_scratch": str(self.small_scratch), "slurm_bin": str(self.slurm.bin)}, indent=1))
 
 
 def facts(directory):
