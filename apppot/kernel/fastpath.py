@@ -31,8 +31,8 @@ def _numbers(*names):
     return frozenset(by_name[name].number for name in names)
 
 
-_OPENAT, _NEWFSTATAT, _GETDENTS64, _GETCWD, _UMASK, _RMDIR = (
-    by_name[name].number for name in ("openat", "newfstatat", "getdents64", "getcwd", "umask", "rmdir"))
+_OPENAT, _NEWFSTATAT, _FSTAT, _GETDENTS64, _GETCWD, _UMASK, _RMDIR = (
+    by_name[name].number for name in ("openat", "newfstatat", "fstat", "getdents64", "getcwd", "umask", "rmdir"))
 # Where calls have their names: pairs of registers (descriptor or None, path).
 _ONE, _ONE_AT = ((None, RDI),), ((RDI, RSI),)
 _TWO, _TWO_AT = ((None, RDI), (None, RSI)), ((RDI, RSI), (RDX, R10))
@@ -170,7 +170,7 @@ class FastPath:
         try:
             if number == _GETCWD:
                 self._put_cwd(task)
-            elif number == _GETDENTS64:
+            elif number in (_GETDENTS64, _FSTAT):
                 self._put_descriptor(task, Int(task, regs[RDI]))
             else:
                 for dirfd, path in _NAMES[number]:
@@ -199,6 +199,8 @@ class FastPath:
         if node.kind == _S_IFDIR:
             status = task.fd_stat(fd)
             self._put_open_directory(node, (status.st_dev, status.st_ino))
+        elif node.kind and node.mount.fs.cached:
+            self.recorded.missed(node, node.mount.fs.recorded_file(node))
 
     def _put(self, task, dirfd, path, whole):
         """The entries of what `path` leads through; whole: of all of it too, where its directory's does not do."""

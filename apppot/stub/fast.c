@@ -36,10 +36,10 @@ static int do_stat(struct frame *f, int dirfd, const char *path, void *buffer, i
     return absent(f, &n) || stat_at(f, &n, buffer, flags, how);
 }
 
-/* fstat in the form that some C libraries give it. A directory of several layers is not what its descriptor says. */
+/* fstat, also in the form that some C libraries give it. A directory of several layers is not what its descriptor says. */
 static int do_fstat(struct frame *f, int fd, struct stat64 *buffer) {
     struct name n;
-    long result = CALL4(NR_newfstatat, fd, "", buffer, AT_EMPTY_PATH);
+    long result = CALL(NR_fstat, fd, buffer, 0);
     if (result < 0) return MISS;
     n.flags = 0;
     if ((buffer->mode & S_IFMT) == S_IFDIR) {
@@ -165,6 +165,7 @@ static int answer(struct frame *f) {
     case NR_open: return do_open(f, AT_FDCWD, (const char *)f->rdi, (int)f->rsi, (int)f->rdx);
     case NR_openat: return do_open(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx, (int)f->r10);
     case NR_stat: return do_stat(f, AT_FDCWD, (const char *)f->rdi, (void *)f->rsi, 0);
+    case NR_fstat: return do_fstat(f, (int)f->rdi, (struct stat64 *)f->rsi);
     case NR_lstat: return do_stat(f, AT_FDCWD, (const char *)f->rdi, (void *)f->rsi, AT_SYMLINK_NOFOLLOW);
     case NR_newfstatat:
         if (f->r10 == AT_EMPTY_PATH && (int)f->rdi >= 0 && f->rsi && !*(const char *)f->rsi)
@@ -187,7 +188,7 @@ static int answer(struct frame *f) {
 int fast_call(struct frame *f) {
     volatile struct state *s = state();
     if (s->mode == FAST_OFF || !header()->on) return MISS;
-    if (s->loading == NEARLY && f->nr != NR_openat && f->nr != NR_newfstatat) s->loading = LOADED;
+    if (s->loading == NEARLY && f->nr != NR_openat && f->nr != NR_newfstatat && f->nr != NR_fstat) s->loading = LOADED;
     if (!answer(f)) return MISS;
     s->hits[f->nr]++;
     return HIT;
@@ -199,5 +200,5 @@ int fast_call(struct frame *f) {
     | BIT(w, NR_readlink) | BIT(w, NR_getdents64) | BIT(w, NR_openat) | BIT(w, NR_newfstatat) | BIT(w, NR_readlinkat) \
     | BIT(w, NR_faccessat) | BIT(w, NR_faccessat2) | BIT(w, NR_statx) | BIT(w, NR_creat) | BIT(w, NR_mkdir) \
     | BIT(w, NR_mkdirat) | BIT(w, NR_unlink) | BIT(w, NR_unlinkat) | BIT(w, NR_rename) | BIT(w, NR_renameat) \
-    | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat))
+    | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat) | BIT(w, NR_fstat))
 const uint64_t fast_numbers[NUMBERS / 64] = {WORD(0), WORD(1), WORD(2), WORD(3), WORD(4), WORD(5), WORD(6), WORD(7)};

@@ -13,7 +13,7 @@ import pytest
 from .conftest import PROGRAMS, environment
 from .test_fastpath import STRESS, TREE, expected, stress  # noqa: F401  (a fixture)
 
-PROGRAMS_OF_IMAGE = ("bash", "dash", "sh", "ls", "cat", "stat", "chmod", "chown", "env", "id", "python3", "python3.11", "sleep")
+PROGRAMS_OF_IMAGE = ("bash", "dash", "sh", "ls", "cat", "stat", "chmod", "chown", "mkdir", "env", "id", "python3", "python3.11", "sleep")
 LIBRARIES = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libexpat.so.1", "libz.so.1", "libtinfo.so.6", "libselinux.so.1",
              "libpcre2-8.so.0", "libcrypto.so.3", "libacl.so.1", "libattr.so.1")
 LEFT_OUT = re.compile(r"usr/lib/python3.11/(test|idlelib|pydoc_data|ensurepip|lib2to3|turtledemo|tkinter|config-.*)(/|$)")
@@ -99,7 +99,9 @@ def made(debian_tree, tmp_path_factory):
                 each(made, *arguments)
         return place / name
 
-    files = [(add, "opt", tarfile.DIRTYPE, b"", 0o755), (add_odd, "opt/odd"), (add_stress, place / "own", "opt/stress", OWN),
+    subprocess.run(["cc", "-static", "-O2", "-o", place / "fstat", PROGRAMS / "fstat.c"], check=True)
+    files = [(add, "opt", tarfile.DIRTYPE, b"", 0o755),
+             (add, "opt/fstat", tarfile.REGTYPE, (place / "fstat").read_bytes(), 0o755), (add_odd, "opt/odd"), (add_stress, place / "own", "opt/stress", OWN),
              (add_stress, place / "root", "opt/root/stress", 0)]
     whole = archive("whole.tar", (add_programs, debian_tree), *files)
     images = {"tar": (whole, []), "changes": (debian_tree, ["--changes", archive("changes.tar", *files)])}
@@ -171,6 +173,46 @@ for _ in range(300): os.listdir('/usr/lib/python3.11/json')
 """
     done = machine("python3", "-S", "-c", script, options=["--stats", *options])
     assert int(re.search(r"(\d+) calls intercepted", done.stderr)[1]) < 1000
+
+
+@pytest.mark.parametrize("options", [[], ["--root"]])
+def test_fstat_of_newer_libraries(machine, options):
+    names = [f"/opt/odd/{name}" for name in ("file644-0-0", "file4755-12-34", "hard", "devices", "devices/plain", "dir755-0", "large")]
+    lines = on_and_off(machine, "/opt/fstat", *names, "/usr", "/tmp", "/dev/null", options=options)
+    assert len(lines) == 11
+    names.remove("/opt/odd/devices")         # a directory with devices is listed by the supervisor
+    done = machine("/opt/fstat", *names, options=["--stats", *options])
+    assert int(re.search(r"(\d+) calls intercepted", done.stderr)[1]) < 1000
+
+
+ROOTS_DIRECTORY = """
+import os, subprocess, sys
+look = "import os, sys\\nfor _ in range(5): os.stat(sys.argv[1]), open(sys.argv[1]).close(), os.listdir(os.path.dirname(sys.argv[1]))"
+def attempt(call, *arguments, **more):
+    try:
+        return str(call(*arguments, **more))[:30]
+    except OSError as error:
+        return error.strerror
+subprocess.run(["sudo", "sh", "-c", "mkdir -p /tmp/shut/sub && echo >/tmp/shut/sub/file && chown -R 0:0 /tmp/shut && chmod 700 /tmp/shut"], check=True)
+for path in "/opt/odd/dir700-0/file", "/opt/odd/dir700-0/sub/file", "/opt/odd/dir744-0/file", "/tmp/shut/sub/file":
+    subprocess.run(["sudo", "sh", "-c", 'python3 -c "$1" "$2"', "sh", look, path], check=True)
+    directory = os.path.dirname(path)
+    for _ in range(3):
+        print(path, attempt(os.stat, path), attempt(os.open, path, os.O_RDONLY), os.access(path, 0), attempt(os.listdir, directory),
+              attempt(os.readlink, path), attempt(os.chdir, directory))
+        if os.access(directory, os.R_OK):
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            print(os.listdir(fd), attempt(os.stat, "file", dir_fd=fd), attempt(os.open, "file", os.O_RDONLY, dir_fd=fd))
+            os.close(fd)
+"""
+
+
+def test_where_only_root_may_look(machine):
+    """Virtual root was there first, with the fast path."""
+    lines = on_and_off(machine, "python3", "-c", ROOTS_DIRECTORY)
+    if os.getuid():
+        assert len(lines) == 15
+        assert not [line for line in lines if "Permission denied" not in line]
 
 
 CHANGED_BY_ROOT = """
