@@ -142,7 +142,7 @@ def bind(task, fd: Fd, address: Ptr, length: Int):
         host = task.ns.create_path(task.caller, node)
     except OSError as refused:
         raise error(EADDRINUSE if refused.errno == EEXIST else refused.errno) from None
-    data = _sockaddr(task, host)
+    data = _sockaddr(task, host, task.host_cwd())
 
     def remember(task, result):
         if result == 0:
@@ -289,13 +289,19 @@ def _file_name(data):
     return data[2:].split(b"\0")[0]
 
 
-def _sockaddr(task, host):
-    """The struct sockaddr_un of a host path; the directory of a long one goes by a short alias."""
+def _sockaddr(task, host, cwd=None):
+    """The struct sockaddr_un of a host path; the directory of a long one goes by a short alias.
+
+    cwd: host path that a name too long even so may be relative to. Only to bind: there Landlock sees where another
+    thread's chdir would lead it.
+    """
     if len(host) >= _SUN_PATH:
         directory, _, name = host.rpartition(b"/")
         host = task.machine.socket_alias(directory) + b"/" + name
         if len(host) >= _SUN_PATH:
-            raise error(ENAMETOOLONG)
+            if len(name) > _SUN_PATH or directory != cwd:
+                raise error(ENAMETOOLONG)
+            return struct.pack("<H", _AF_UNIX) + name.ljust(_SUN_PATH, b"\0")
     return struct.pack("<H", _AF_UNIX) + host + b"\0"
 
 
