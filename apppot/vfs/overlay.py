@@ -204,7 +204,7 @@ class Overlay(OnDisk):
             return S_IFMT(st.st_mode)
         record = Record(*told)
         host = lower + b"/" + name
-        record.listed = record.mode & 0o070 and S_IFMT(st.st_mode) != S_IFLNK and bool(os.listxattr(host, follow_symlinks=False))
+        record.listed = bool(record.mode & 0o070) and S_IFMT(st.st_mode) != S_IFLNK and _has_attributes(host)
         if layer.lazy and S_IFMT(st.st_mode) == S_IFREG:
             record.whole = layer.whole(host, st)
         if self.own is not None and record.uid == self.own[0]:
@@ -758,6 +758,14 @@ def merged_attributes(seen, directory):
     lower = lstat(directory.node.host)
     seen.st_dev, seen.st_ino, seen.st_nlink = lower.st_dev, lower.st_ino, 1
     return seen
+
+
+def _has_attributes(host):
+    """Whether a file has extended attributes, as which access control lists are kept."""
+    try:
+        return bool(os.listxattr(host, follow_symlinks=False))
+    except OSError:              # a file system that has none
+        return False
 
 
 def mark(path):

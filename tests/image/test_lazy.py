@@ -173,6 +173,33 @@ def test_a_layer_over_it(image, tmp_path):
         machine.close()
 
 
+def test_what_a_record_says_of_contents_and_lists(ext4, tmp_path, monkeypatch):
+    """The fast path opens what is whole, and goes by the mode of what can have no access control list."""
+    def record(machine, path):
+        return machine.ownership.of(os.lstat(machine.host(path)))
+
+    machine = Machine(ext4, tmp_path)
+    try:
+        assert not record(machine, "/random").whole
+        with_attributes = bool(os.listxattr(machine.host("/usr/bin/su")))
+        assert [record(machine, path).listed for path in ("/random", "/usr/bin/su")] == [False, with_attributes]
+        machine.read("/random")
+        assert machine.ns.root.fs.whole(machine.node("/random"))
+    finally:
+        machine.close()
+
+    def refuse(*_, **__):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "listxattr", refuse)          # as on a file system that keeps none
+    later = Machine(ext4, tmp_path, "later")
+    try:
+        assert [record(later, path).listed for path in ("/random", "/usr/bin/su")] == [False, False]
+        assert record(later, "/random").whole
+    finally:
+        later.close()
+
+
 def test_later_runs_read_nothing_of_the_image(image, tmp_path, monkeypatch):
     first = Machine(image, tmp_path)
     first.read("/random")
