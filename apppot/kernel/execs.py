@@ -15,6 +15,7 @@ from apppot.platform.memory import Memory
 from apppot.platform.ptrace import EVENT_EXEC, EVENT_EXIT
 from apppot.platform.registers import RDI, RDX, RSI
 from apppot.syscalls.answer import NATIVE, RunHere
+from apppot.syscalls.files import straight
 from apppot.syscalls.table import by_name
 
 _OPENAT, _CHDIR, _SECCOMP = (by_name[name].number for name in ("openat", "chdir", "seccomp"))
@@ -57,6 +58,8 @@ class Execs:
         if path in task.group.loads:
             if number == _OPENAT and path == self.running.window.path:       # it is not there yet to hold its own name
                 return RunHere({2: _LOADER_FLAGS}, self._is_window)
+            if number == _OPENAT and self.running.wall.unbacked:
+                return straight(path, _LOADER_FLAGS)
             if number == _OPENAT:
                 return RunHere({1: path, 2: _LOADER_FLAGS})
             if number == _CHDIR:

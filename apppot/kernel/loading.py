@@ -2,7 +2,7 @@
 
 import os
 
-from apppot.platform import mailbox, tlb
+from apppot.platform import landlock, mailbox, tlb
 from apppot.platform.mailbox import ABSOLUTE, INTERPRETER, PROGRAM
 from apppot.platform.window import SIZE
 
@@ -92,7 +92,7 @@ class Loading:
         if first:
             box.add(mailbox.NO_NEW_PRIVS)
             if rules is not None:
-                box.add(mailbox.LANDLOCK, rules)
+                box.add(mailbox.LANDLOCK, rules, landlock.restrict_flags(landlock.abi()))
         for address in filters:
             box.add(mailbox.FILTER, address)
         if mode:

@@ -30,6 +30,9 @@ class Wall:
         #: Numbers of the calls that can be made from the stub without a stop; all others a task makes at its own site.
         self.of_stub = frozenset(row.number for row in ROWS if row.action == NATIVE or self.trusts_stub(row))
 
+        #: No Landlock stands behind what the supervisor has found: files are opened without following symlinks.
+        self.unbacked = self.mediated and not self.version and _has_openat2()
+
     @property
     def scoped(self):
         """Whether the kernel keeps signals and abstract sockets inside."""
@@ -65,6 +68,11 @@ class Wall:
         return landlock.rule_set(list(_rules(running)), self.version, self.network != "none")
 
 
+def _has_openat2():
+    from apppot.platform import probes
+    return probes.openat2().state == probes.OK
+
+
 def build(machine):
     """The Wall of `machine`; AppPotError when less than it requires can be had."""
     wall = Wall(machine.isolation, machine.network)
@@ -81,7 +89,7 @@ def _rules(running):
         yield running.patched, landlock.READ
     for mount in running.ns.mounts():
         if mount.fs is running.procfs:
-            yield b"/proc", landlock.READ | landlock.WRITE_FILE
+            yield b"/proc", landlock.READ      # rules can't tell the machine's processes from others, nor from /proc/sys
             continue
         layers = [host for host, below in mount.fs.roots() if not below]
         writable = None if mount.readonly else layers[0] if layers else None

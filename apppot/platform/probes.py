@@ -49,6 +49,9 @@ _WALL = 0x40000000
 _PATIENCE = 10.0                            # seconds a probe waits for its child
 _ANSWER = 42
 
+# What Landlock sees since which version of its ABI, landlock(7)
+_LANDLOCK_SINCE = ((WITH_TRUNCATE, "truncating"), (4, "TCP"), (5, "ioctl on devices"), (6, "signals and abstract sockets"))
+
 # What a child's exit status says about the step that failed
 _NO_PRIVS_FAILED, _FILTER_FAILED, _NO_EFFECT = 101, 102, 103
 
@@ -311,9 +314,13 @@ def _is_open(fd):
     return True
 
 
+def _landlock_version():
+    return _syscall(_SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)             # LANDLOCK_CREATE_RULESET_VERSION
+
+
 def landlock():
     try:
-        version = _syscall(_SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)      # LANDLOCK_CREATE_RULESET_VERSION
+        version = _landlock_version()
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             detail, remedy = "switched off at boot", "add landlock to the lsm= list of the kernel's command line"
@@ -321,7 +328,12 @@ def landlock():
             detail, remedy = "not in this kernel", "a kernel from 5.13 on with CONFIG_SECURITY_LANDLOCK has it"
         else:
             detail, remedy = error.strerror, "the container's profile must allow landlock_create_ruleset(2)"
-        return Finding("Landlock", DEGRADED, detail, f"{remedy}; without it only translation keeps guests in")
+        return Finding("Landlock", DEGRADED, detail, f"{remedy}; without it the supervisor alone keeps guests in, and each path "
+                                                     "call is slow")
+    missing = [what for since, what in _LANDLOCK_SINCE if version < since]
+    if missing:
+        return Finding("Landlock", OK, f"ABI {version}: files are confined; of {', '.join(missing)} the filter and the supervisor "
+                                       "take care alone")
     return Finding("Landlock", OK, f"ABI {version}")
 
 
@@ -329,8 +341,9 @@ def fast_path():
     """Repeated path calls without a stop: only where Landlock is the wall (see docs/architecture.md)."""
     wall = landlock()
     if wall.state != OK:
-        return Finding("fast path", DEGRADED, "off without Landlock", "every path call stops; see Landlock")
-    version = _syscall(_SYS_LANDLOCK_CREATE_RULESET, 0, 0, 1)
+        return Finding("fast path", DEGRADED, "off without Landlock",
+                       "every path call stops twice; --isolation none is faster, for images that you trust")
+    version = _landlock_version()
     if version < WITH_TRUNCATE:
         return Finding("fast path", DEGRADED, f"off: Landlock ABI {version} does not see truncation",
                        "every path call stops; a kernel from 6.2 on")

@@ -19,7 +19,7 @@ enum {                          /* operations and their operands, 8 bytes each; 
     OP_WINDOW = 9,              /* path, length */
     OP_FILTER = 10,             /* struct sock_fprog */
     OP_NO_NEW_PRIVS = 11,
-    OP_LANDLOCK = 12,           /* ruleset descriptor, closed afterwards */
+    OP_LANDLOCK = 12,           /* ruleset descriptor, closed afterwards; flags */
     OP_EXEC_STACK = 13,
     OP_WRITE = 14,              /* descriptor, text, length */
     OP_EXIT = 15,               /* status */
@@ -113,7 +113,7 @@ uint64_t load_program(uint64_t *stack) {
         case OP_NO_NEW_PRIVS:
             must(call6(NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)); op += 1; break;
         case OP_LANDLOCK:
-            must(CALL(NR_landlock_restrict_self, op[1], 0, 0)); CALL(NR_close, op[1], 0, 0); op += 2; break;
+            must(CALL(NR_landlock_restrict_self, op[1], op[2], 0)); CALL(NR_close, op[1], 0, 0); op += 3; break;
         case OP_EXEC_STACK:
             CALL(NR_mprotect, (uint64_t)stack & ~(uint64_t)(PAGE - 1), PAGE, PROT_RWX | PROT_GROWSDOWN); op += 1; break;
         case OP_WRITE:

@@ -4,7 +4,7 @@ import os
 import struct
 from errno import E2BIG, EINVAL, ENOENT
 
-from apppot.syscalls.answer import NATIVE, Later, Run
+from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
 from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at,
                                    in_removed_directory, node_at, node_of_descriptor)
@@ -13,7 +13,10 @@ _S_IFDIR, _S_IFREG, _S_IFLNK = 0o040000, 0o100000, 0o120000
 _IN_DONT_FOLLOW = 0x02000000
 _RESOLVE_MASK = 0x3F                       # RESOLVE_NO_XDEV ... RESOLVE_CACHED of <linux/openat2.h>
 _RESOLVE_BELOW = 0x08 | 0x10               # RESOLVE_BENEATH, RESOLVE_IN_ROOT: absolute names start there too
+_RESOLVE_NO_SYMLINKS = 0x04
 _OPEN_HOW = struct.Struct("<QQQ")
+_OPEN_FLAGS = 0o37777703                   # VALID_OPEN_FLAGS of <linux/fcntl.h>; openat2 refuses others, open ignores them
+_NR_OPENAT2 = 437
 
 _STAT = struct.Struct("<QQQIIIxxxxQqqqqQqQqQ24x")            # struct stat of x86-64, <asm/stat.h>
 _STATX = struct.Struct("<IIQIIIHxxQQQQ" + "qIxxxx" * 4 + "IIIIQ104x")   # struct statx, <linux/stat.h>
@@ -68,7 +71,18 @@ def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=Fals
     host = task.ns.open(task.caller, node, flags, mode)
     if host is not node.host and node.mount.fs is task.machine.procfs:
         task.scratch = host                # a generated text: deleted when the guest has opened it
+    if task.machine.wall.unbacked and node.mount.fs is not task.machine.procfs:
+        return straight(host, flags, mode)
     return Run({index: host, **dict(more)})
+
+
+def straight(host, flags, mode=0):
+    """Answer to open of a host path that follows no symlink: where no Landlock stands behind what we have found."""
+    if flags & os.O_PATH:
+        flags &= os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    creating = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE
+    how = _OPEN_HOW.pack(flags & _OPEN_FLAGS, mode & 0o7777 if creating else 0, _RESOLVE_NO_SYMLINKS)
+    return RunHere({0: AT_FDCWD, 1: host, 2: how, 3: _OPEN_HOW.size}, None, _NR_OPENAT2)
 
 
 # -- stat

@@ -164,7 +164,7 @@ def listen(task, fd: Fd):
 
 def setsockopt(task, fd: Fd, level: Int, name: Int):
     """Stops only without a network."""
-    if name in _JOIN[level]:
+    if name in _JOIN.get(level, ()):
         raise error(ENODEV)
     return NATIVE
 

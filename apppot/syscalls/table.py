@@ -44,6 +44,17 @@ class Row:
         self.reason = reason
 
     @property
+    def kind(self):
+        """In a word for users: native, translated (made by the task with checked arguments), emulated, denied."""
+        if self.action == TRACED:
+            return "emulated" if self.name in EMULATED else "translated"
+        return self.action
+
+    @property
+    def why(self):
+        return self.reason or "names no file, user or process outside the machine"
+
+    @property
     def stops(self):
         """A handler is needed: the call can reach the supervisor."""
         rules = self.rules + NO_NETWORK.get(self.name, ())
@@ -545,5 +556,15 @@ NO_NETWORK = {
 }
 
 NR_CLONE, NR_CLONE3 = 56, 435
+# Calls that stop and whose work the supervisor does itself, on files that it has found and holds; of sockets those with
+# the name of a file.
+EMULATED = frozenset((
+    "connect", "getsockname", "getpeername", "uname", "sethostname", "setdomainname", "getdents", "getdents64", "getcwd",
+    "chroot", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "link", "linkat", "unlink", "unlinkat", "symlink",
+    "symlinkat", "readlink", "readlinkat", "mknod", "mknodat", "chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown",
+    "lchown", "fchownat", "utime", "utimes", "futimesat", "utimensat", "truncate", "setxattr", "lsetxattr", "fsetxattr",
+    "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_getattr", "file_setattr",
+))
+
 by_name = {row.name: row for row in ROWS}
 by_number = {row.number: row for row in ROWS}

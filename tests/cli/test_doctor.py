@@ -92,3 +92,26 @@ def test_no_place_to_write_means_no_machine(monkeypatch, tmp_path):
     finding = probes.temporary_directory()
     assert finding.state == probes.MISSING and "TMPDIR" in finding.remedy
     assert not probes.can_run([finding])
+
+
+def test_the_table_of_system_calls(command):
+    from apppot.syscalls import table
+    told = json.loads(command("main", "doctor", "--syscalls", "--json").stdout)
+    assert [row["number"] for row in told] == [row.number for row in table.ROWS]
+    assert {row["kind"] for row in told} == {"native", "translated", "emulated", "denied"}
+    assert all(row["reason"] and bool(row["error"]) == (row["kind"] == "denied") for row in told)
+    plain = command("main", "doctor", "--syscalls").stdout.splitlines()
+    assert len(plain) == len(told)
+    assert [line for line in plain if line.split()[1] == "io_uring_setup"] == [
+        "425 io_uring_setup           denied     ENOSYS: the ring makes system calls that no filter sees"]
+
+
+def test_what_is_called_emulated_stops():
+    from apppot.syscalls import table
+    assert all(table.by_name[name].action == table.TRACED for name in table.EMULATED)
+
+
+def test_an_old_landlock_is_told(monkeypatch):
+    monkeypatch.setattr(probes, "_landlock_version", lambda: 2)
+    assert "truncating, TCP, ioctl on devices, signals and abstract sockets" in probes.landlock().detail
+    assert (probes.landlock().state, probes.fast_path().state) == (probes.OK, probes.DEGRADED)

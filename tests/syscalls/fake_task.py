@@ -47,7 +47,7 @@ class FakeAffinity:
 
 
 class FakeWall:
-    version, scoped = 6, True
+    version, scoped, unbacked = 6, True, False
 
 
 class FakeMachine:

@@ -1,0 +1,86 @@
+"""What each program tries to break is said in its first lines; here it must not have broken it."""
+
+import os
+import socket
+
+import pytest
+
+from apppot.platform import libc
+
+from .conftest import held
+
+WALLED = ("standard", "strict", "landlock-1", "no-landlock", "root")
+EVERY = (*WALLED, "none")
+
+
+@pytest.mark.parametrize("level", WALLED)
+@pytest.mark.parametrize("program", ["paths", "descriptors", "window", "races"])
+def test_no_file_outside_is_reached(attack, outside, program, level):
+    held(attack(program, level))
+    outside.check()
+
+
+@pytest.mark.parametrize("level", WALLED)
+def test_no_process_outside_is_reached(attack, outside, level):
+    held(attack("processes", level, outside.address))
+    outside.check()
+
+
+@pytest.fixture
+def objects():
+    """(identifier, key) of a shared memory segment of this user's, and a message queue "apppot-canary"."""
+    key = 0x0A99 << 16 | os.getpid() & 0xFFFF
+    identifier = libc.syscall("shmget", 29, key, 4096, 0o1600)
+    queue = libc.syscall("mq_open", 240, b"apppot-canary", os.O_CREAT | os.O_RDWR, 0o600, 0)
+    yield identifier, key
+    libc.syscall("shmctl", 31, identifier, 0, 0)
+    os.close(queue)
+    libc.syscall("mq_unlink", 241, b"apppot-canary")
+
+
+@pytest.mark.parametrize("level", EVERY)
+def test_no_part_of_the_kernel_answers_that_no_guest_needs(attack, outside, objects, level):
+    before = ipc()
+    held(attack("kernel", level, *objects))
+    assert ipc() == before, "objects of the machine stay"
+    outside.check()
+
+
+def ipc():
+    with open("/proc/sysvipc/shm") as file:
+        return sorted(line.split()[1] for line in file.readlines()[1:] if int(line.split()[7]) == os.getuid())
+
+
+@pytest.mark.parametrize("level", EVERY)
+def test_without_a_network_nothing_goes_out(attack, outside, level):
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        udp.bind(("127.0.0.1", 0))
+        held(attack("network", level, tcp.getsockname()[1], udp.getsockname()[1], options=["--network", "none"]))
+        for server in tcp, udp:
+            server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            tcp.accept()
+        with pytest.raises(BlockingIOError):
+            udp.recv(1)
+    outside.check()
+
+
+@pytest.mark.parametrize("level", EVERY)
+@pytest.mark.parametrize("program", ["stub", "burdens"])
+def test_the_machine_goes_on(attack, outside, program, level):
+    held(attack(program, level))
+    outside.check()
+
+
+@pytest.mark.parametrize("level", WALLED)
+def test_what_is_read_only_stays_as_it_is(attack, tmp_path, level):
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "file").write_text("as it was\n")
+    before = (given / "file").stat()
+    held(attack("readonly", level, given / "file", options=["--bind", f"{given}:/ro:ro"]))
+    after = (given / "file").stat()
+    assert (before.st_mode, before.st_mtime_ns, before.st_ctime_ns) == (after.st_mode, after.st_mtime_ns, after.st_ctime_ns)
+    assert (os.listdir(given), (given / "file").read_text()) == (["file"], "as it was\n")

@@ -1,0 +1,64 @@
+"""Which wall a machine gets on which kernel."""
+
+import os
+
+import pytest
+
+from apppot.errors import AppPotError
+from apppot.kernel import wall
+from apppot.machine import Machine
+from apppot.platform import landlock
+from apppot.syscalls.table import by_name
+
+OPENAT, STAT, TRUNCATE = (by_name[name] for name in ("openat", "stat", "truncate"))
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """kernel(version): the host has this version of Landlock's ABI."""
+    return lambda version: monkeypatch.setattr(landlock, "abi", lambda: version)
+
+
+@pytest.mark.parametrize("isolation, version, used, mediated, fast, trusted", [
+    ("standard", 7, 7, False, True, (OPENAT, STAT, TRUNCATE)),
+    ("standard", 3, 3, False, True, (OPENAT, STAT, TRUNCATE)),
+    ("standard", 2, 2, False, False, (STAT,)),
+    ("standard", 0, 0, True, False, ()),
+    ("strict", 7, 7, True, False, ()),
+    ("strict", 0, 0, True, False, ()),
+    ("none", 7, 0, False, False, (OPENAT, STAT, TRUNCATE)),
+])
+def test_levels(kernel, isolation, version, used, mediated, fast, trusted):
+    kernel(version)
+    made = wall.Wall(isolation)
+    assert (made.version, made.mediated, made.fast) == (used, mediated, fast)
+    assert tuple(row for row in (OPENAT, STAT, TRUNCATE) if made.trusts_stub(row)) == trusted
+    assert (made.lacks() is None) == (isolation == "none" or version > 0)
+
+
+def test_less_than_required_is_refused(kernel):
+    kernel(0)
+    with pytest.raises(AppPotError) as refused:
+        wall.build(Machine(isolation="strict", require_isolation=True))
+    assert refused.value.status == 125 and "no Landlock" in refused.value.message
+    kernel(1)
+    assert wall.build(Machine(require_isolation=True)).version == 1
+
+
+@pytest.mark.skipif(not landlock.abi(), reason="this kernel has no Landlock")
+def test_every_version_of_the_abi_has_its_rights(tmp_path):
+    for version in range(1, landlock.abi() + 1):
+        for network in (True, False):
+            os.close(landlock.rule_set([(os.fsencode(tmp_path), landlock.READ | landlock.WRITE), (b"/dev/null", landlock.DEVICE),
+                                        (b"/missing", landlock.READ)], version, network))
+
+
+def test_a_descriptor_is_opened_again_only_as_it_is_open(tmp_path):
+    read, write = os.open(tmp_path / "a", os.O_RDONLY | os.O_CREAT), os.open(tmp_path / "a", os.O_WRONLY)
+    try:
+        rights = dict(wall._inherited((read, write)))
+        assert rights[b"/proc/self/fd/%d" % read] == landlock.READ_FILE
+        assert not rights[b"/proc/self/fd/%d" % write] & landlock.READ_FILE
+    finally:
+        os.close(read)
+        os.close(write)
