@@ -12,7 +12,7 @@ from apppot.image.progress import SILENT
 from apppot.kernel import changes, environment, hooks, hostroot, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.fastpath import FastPath
-from apppot.kernel.rundir import RunDirectory, temporary
+from apppot.kernel.rundir import RunDirectory, places, temporary
 from apppot.kernel.running import RunningMachine
 from apppot.kernel.signals import Attendant
 from apppot.kernel.supervisor import Supervisor
@@ -37,7 +37,7 @@ def run(machine):
     with ExitStack() as stack:
         image = stack.enter_context(open_image(machine.image, machine.progress or SILENT, machine.below))
         attendant = Attendant()         # only now: it blocks signals, and unpacking may take long
-        run_dir = stack.enter_context(closing(RunDirectory()))
+        run_dir = stack.enter_context(closing(RunDirectory(places(machine))))
         if machine.cow is not None:
             cow = stack.enter_context(closing(Cow.open(machine.cow)))
         else:

@@ -10,10 +10,21 @@ from apppot.errors import AppPotError
 from apppot.image.workplace import Workplace, remove_dead
 
 
-def places():
-    """Host directories for run directories, best first: in memory, since the window is written at every stop."""
+def places(machine=None):
+    """Host directories for run directories, best first: in memory, since the window is written at every stop.
+
+    machine: whose run it is. What its guests may write is no place: to the kernel they may write all that is below.
+    """
     found = (b"/dev/shm", os.environb.get(b"XDG_RUNTIME_DIR"), temporary(), b"/tmp")
-    return [place for place in found if place and place.startswith(b"/") and os.access(place, os.W_OK | os.X_OK)]
+    given = [] if machine is None else [os.path.realpath(bind.host) for bind in machine.binds if not bind.read_only]
+    if machine is not None and machine.job_dir != b"/":
+        given.append(os.path.realpath(machine.job_dir))
+    return [place for place in found if place and place.startswith(b"/") and os.access(place, os.W_OK | os.X_OK)
+            and not any(_is_in(os.path.realpath(place), directory) for directory in given)]
+
+
+def _is_in(path, directory):
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def temporary():
@@ -27,8 +38,8 @@ class RunDirectory:
     def __init__(self, parents=None, prefix=b"apppot-"):
         prefix = b"%s%d-" % (prefix, os.getuid())
         name = b"%x" % int.from_bytes(os.urandom(5), "little")
-        problem = "/tmp: not writable"
-        for parent in parents or places():
+        problem = "/tmp: not writable, or the guest may write there"
+        for parent in places() if parents is None else parents:
             try:
                 self._place = Workplace(parent, prefix + name)
                 break
@@ -36,7 +47,7 @@ class RunDirectory:
                 problem = f"{os.fsdecode(parent)}: {error.strerror}"
         else:
             raise AppPotError(f"{problem}: no place for the run's private directory; set TMPDIR to a directory that "
-                              "you may write")
+                              "you may write and the guest may not")
         self.path = self._place.path
         remove_dead(parent, prefix, self.path)
 

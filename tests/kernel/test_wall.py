@@ -5,8 +5,8 @@ import os
 import pytest
 
 from apppot.errors import AppPotError
-from apppot.kernel import wall
-from apppot.machine import Machine
+from apppot.kernel import rundir, wall
+from apppot.machine import Bind, Machine
 from apppot.platform import landlock
 from apppot.syscalls.table import by_name
 
@@ -51,6 +51,22 @@ def test_every_version_of_the_abi_has_its_rights(tmp_path):
         for network in (True, False):
             os.close(landlock.rule_set([(os.fsencode(tmp_path), landlock.READ | landlock.WRITE), (b"/dev/null", landlock.DEVICE),
                                         (b"/missing", landlock.READ)], version, network))
+
+
+def test_the_run_directory_is_where_no_guest_may_write(monkeypatch, tmp_path):
+    inside, outside = os.fsencode(tmp_path / "job" / "tmp"), os.fsencode(tmp_path / "tmp")
+    for path in (inside, outside):
+        os.makedirs(path)
+    for given in (Machine(job_dir=os.fsencode(tmp_path / "job")),
+                  Machine(job_dir=b"/", binds=[Bind(os.fsencode(tmp_path / "job"), b"/x")])):
+        monkeypatch.setenv("TMPDIR", os.fsdecode(inside))
+        assert inside not in rundir.places(given) and rundir.places(given)
+        monkeypatch.setenv("TMPDIR", os.fsdecode(outside))
+        assert outside in rundir.places(given)
+    assert b"/dev/shm" not in rundir.places(Machine(job_dir=b"/dev/shm"))
+    with pytest.raises(AppPotError) as refused:
+        rundir.RunDirectory([])
+    assert "the guest may write" in refused.value.message
 
 
 def test_a_descriptor_is_opened_again_only_as_it_is_open(tmp_path):
