@@ -22,6 +22,7 @@ from apppot.platform import affinity, libc, seccomp
 from apppot.platform.layout import STUB_BASE, STUB_END
 from apppot.platform.window import Window
 from apppot.syscalls import programs
+from apppot.syscalls.table import IDENTITY, OWNERS
 from apppot.vfs import devfs, users
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.hostfs import HostFS
@@ -236,7 +237,7 @@ def _supervise(machine, running, attendant, creds, paths, command):
     watches = [limits.ProcessWatch(running, pid) for pid in machine.end_with]
     trusts = running.wall.trusts_stub
     filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts)),
-               window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END, trusts)))
+               *(window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END, trusts, flag)) for flag in (IDENTITY, OWNERS)))
     stats = tracing = None
     if machine.stats:
         from apppot.kernel.stats import Stats

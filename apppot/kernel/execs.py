@@ -32,7 +32,7 @@ class Execs:
         """`filters`, `rules`: see Supervisor. `first`: the machine's first task until it has started."""
         self.running, self.tasks = running, running.tasks
         self.tracer, self.answers, self.tracing = tracer, answers, tracing
-        self.base_filter, self.identity_filter = filters
+        self.base_filter, self.identity_filter, self.owners_filter = filters
         self.rules = rules
         self.first = None
         self.fast = None                    # the FastPath, where there is one
@@ -52,7 +52,8 @@ class Execs:
         Anybody may jump there: so the stub opens no other files than those of the program it was sent to load, and only
         for reading.
         """
-        if number == _SECCOMP and regs[RDI] == _SET_MODE_FILTER and not regs[RSI] and regs[RDX] == self.identity_filter:
+        if number == _SECCOMP and regs[RDI] == _SET_MODE_FILTER and not regs[RSI] and regs[RDX] in (
+                self.identity_filter, self.owners_filter):
             return NATIVE
         path = task.read_path(regs[RSI] if number == _OPENAT else regs[RDI])
         if path in task.group.loads:
@@ -121,9 +122,12 @@ class Execs:
         task.group.exe = program.path
         task.group.dumpable = 1
         filters = [self.base_filter] if first else []
-        if not task.identity_filter and (task.creds.virtual or self.running.has_records):
+        if task.creds.virtual and task.identity_filter != self.identity_filter:
+            task.identity_filter = self.identity_filter
             filters.append(self.identity_filter)
-            task.identity_filter = True
+        elif self.running.has_records and task.identity_filter is None:
+            task.identity_filter = self.owners_filter
+            filters.append(self.owners_filter)
         task.group.loads = () if self.running.wall.loads_alone else _loaded(program, self.running.window)
         mode = 0
         if self.fast is not None:

@@ -38,7 +38,7 @@ class Supervisor:
     """Runs the tasks of one RunningMachine until its first process has ended, then ends the rest."""
 
     def __init__(self, running, filters, rules=None, stats=None, tracing=None):
-        """`filters`: addresses in the window of the base filter's and the identity filter's struct sock_fprog.
+        """`filters`: addresses in the window of struct sock_fprog of the base filter, the identity filter and that for owners.
 
         `rules`: descriptor, inherited by the first task, of its Landlock rule set, or None.
         """

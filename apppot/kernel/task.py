@@ -115,7 +115,7 @@ class Task:
         self.tid, self.group, self.memory, self.fs, self.creds = tid, group, memory, fs, creds
         self.caller = TaskCaller(self)
         self.program = None
-        self.identity_filter = False
+        self.identity_filter = None        # address of the filter on top of the base filter, see Execs
         self.seccomp = 0
         self.slot = self.vector = self.saved = self.number = self.after = self.replaced = None
         self.scratch = None            # a generated file that the task was sent to open

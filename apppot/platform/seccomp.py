@@ -68,9 +68,12 @@ def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub):
     return _assemble(head + body, stub_start, stub_end)
 
 
-def identity_filter(stub_start, stub_end, trusts=_allows_stub):
-    """What a task with a virtual identity gets on top: the calls that show or change identities stop too."""
-    answers = {row.number: ((), TRACED, trusts(row)) for row in ROWS if row.flags & IDENTITY}
+def identity_filter(stub_start, stub_end, trusts=_allows_stub, flag=IDENTITY):
+    """What a task with a virtual identity gets on top: the calls that show or change identities stop too.
+
+    flag: OWNERS for a task without one, where files have ownership records: only calls that show those stop.
+    """
+    answers = {row.number: ((), TRACED, trusts(row)) for row in ROWS if row.flags & flag}
     body = _search(_segments(answers, ((), NATIVE, False)))
     head = [
         (LOAD, 0, 0, ARCH),

@@ -18,6 +18,8 @@ DENIED = "denied"
 STUB = 1
 #: Traced, by the second filter, for tasks whose identity is virtual.
 IDENTITY = 2
+#: Traced, by a filter of its own, also for the others where files have ownership records.
+OWNERS = 4
 
 # Rules: (test, argument, value, action); action is TRACED, NATIVE or the errno of a denial.
 # Unless it says otherwise, a test sees the low 32 bits of the register, as the kernel does for an int.
@@ -163,7 +165,7 @@ ROWS = (
     traced(2, "open", FILE, STUB),
     native(3, "close"),
     traced(4, "stat", FILE, STUB),
-    native(5, "fstat", WHO, IDENTITY | STUB),
+    native(5, "fstat", WHO, IDENTITY | OWNERS | STUB),
     traced(6, "lstat", FILE, STUB),
     native(7, "poll"),
     native(8, "lseek"),

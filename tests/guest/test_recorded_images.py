@@ -165,13 +165,14 @@ def test_namespace_operations(machine, expected, job, place, options):  # noqa: 
 @pytest.mark.parametrize("options", [[], ["--root"]])
 def test_repeated_calls_make_no_stops(machine, options):
     script = """
-import os
+import os, sys
 for _ in range(3000):
     os.stat('/usr/lib/python3.11/os.py'), os.access('/usr/lib/python3.11/json/decoder.py', 4), os.lstat('/usr/lib/python3.11')
     open('/usr/lib/python3.11/abc.py').close()
 for _ in range(300): os.listdir('/usr/lib/python3.11/json')
+for _ in range(3000 if sys.argv[1:] == [] else 0): os.getuid()
 """
-    done = machine("python3", "-S", "-c", script, options=["--stats", *options])
+    done = machine("python3", "-S", "-c", script, *options, options=["--stats", *options])
     assert int(re.search(r"(\d+) calls intercepted", done.stderr)[1]) < 1000
 
 

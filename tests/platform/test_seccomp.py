@@ -174,10 +174,13 @@ def test_where_the_stub_is_not_trusted_its_calls_stop():
     assert run(program, number("stat"), pointer=START + 2)[0] == TRACE
 
 
-def test_the_identity_filter_stops_what_shows_identities():
-    program = seccomp.identity_filter(START, END)
+@pytest.mark.parametrize("flag", [table.IDENTITY, table.OWNERS])
+def test_the_identity_filters_stop_what_shows_identities(flag):
+    program = seccomp.identity_filter(START, END, flag=flag)
+    assert run(program, number("fstat"))[0] == TRACE
+    assert run(program, number("getuid"))[0] == (TRACE if flag == table.IDENTITY else ALLOW)
     for row in table.ROWS:
-        expected = TRACE if row.flags & table.IDENTITY else ALLOW
+        expected = TRACE if row.flags & flag else ALLOW
         assert run(program, row.number)[0] == expected
         if expected == TRACE:
             stub = ALLOW if row.flags & table.STUB else TRACE
