@@ -2,6 +2,7 @@
 
 # Exit statuses of every command. The guest's own status is passed on as it is.
 STATUS_USAGE = 2            # the command line is wrong
+STATUS_TIMEOUT = 124        # --timeout has ended the machine; as timeout(1)
 STATUS_FAILED = 125         # AppPot itself failed: image, host, COW
 STATUS_NOT_EXECUTABLE = 126  # the guest's command was found and can't be executed
 STATUS_NOT_FOUND = 127      # the guest's command was not found

@@ -53,8 +53,11 @@ class Machine:
         "force",        # True: also those made against another base
         "mem",          # limits: bytes,
         "cpus",         #   processors,
-        "timeout",      #   seconds; None is no limit
+        "timeout",      #   seconds,
+        "pids",         #   tasks,
+        "disk",         #   bytes that the COW may take; None is no limit
         "end_with",     # numbers of processes of the host; the end of one is the machine's, too
+        "nice",         # what is added to the nice value of the caller
         "name",         # None: the supervisor makes one
         "binds",        # list of Bind, in the order they were given
         "descriptors",  # open descriptors above 2 that the guest gets, by their numbers
@@ -90,6 +93,9 @@ class Machine:
         self.cpus = None
         self.timeout = None
         self.end_with = []
+        self.pids = None
+        self.disk = None
+        self.nice = 0
         self.name = None
         self.binds = []
         self.descriptors = []

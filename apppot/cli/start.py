@@ -48,13 +48,21 @@ INSIDE = [
 ]
 LIMITS = [
     Option("--mem", metavar="NUM[M|G]", convert=values.size,
-           help="Memory limit of the whole machine; a bare number counts MiB. Default: $APPPOT_MEM, else none."),
-    Option("--cpus", metavar="N", convert=values.count, help="Use at most N processors."),
+           help="Memory limit of the whole machine; a bare number counts MiB. One process that wants more gets ENOMEM; "
+                "processes that together use more are ended with the machine. Default: $APPPOT_MEM, else none."),
+    Option("--cpus", metavar="N", convert=values.count, help="Use at most N processors, the supervisor included."),
     Option("--timeout", metavar="T", convert=values.duration,
-           help="End the machine after T: 90 (seconds), 10m, 2h or HH:MM:SS."),
+           help="End the machine after T: 90 (seconds), 10m, 2h or HH:MM:SS. The program gets SIGTERM and, 10 seconds "
+                "later, all are killed; the status is 124."),
     Option("--end-with", metavar="PID", convert=values.count, repeat=True,
            help="End the machine when the host's process PID has ended: the script of a batch job, for instance, which some "
                 "batch systems kill without its children. Repeatable."),
+    Option("--pids", metavar="N", convert=values.count,
+           help="Allow the machine N processes and threads; one more is refused with EAGAIN."),
+    Option("--disk", metavar="NUM[M|G]", convert=values.size,
+           help="End the machine when its changes take more of the disk than this; a file counts 4 KiB at least. The job "
+                "directory and what --bind shows don't count."),
+    Option("--nice", metavar="N", convert=values.niceness, help="Lower the priority by N, 0 to 19, as nice(1) does."),
     Option("--network", metavar="host|none", convert=values.one_of(*NETWORKS),
            help="The host's network (default) or none."),
     Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
@@ -67,7 +75,8 @@ LIMITS = [
 REPORTS = [
     Option("--trace", metavar="[FILE]", convert=values.path,
            help="Log the intercepted calls to FILE, else to standard error."),
-    Option("--stats", help="Print a summary at the end: intercepted calls, those answered by the fast path, patched files."),
+    Option("--stats", help="Print a summary at the end: time, memory, input and output; intercepted calls, those answered by "
+                           "the fast path, patched files."),
     Option("--verbose", "-v", repeat=True, help="Say more; repeatable."),
     Option("--quiet", "-q", help="No warnings."),
     Option("--version", "-V", help="Print the version and end."),
@@ -92,7 +101,8 @@ has one; ./apppot-run in the current directory; /home/user/apppot-autorun in
 the image; the image's Entrypoint and Cmd, in its WorkingDir; a shell.
 
 Exit status: the program's own (128+N when signal N ended it); 2 wrong usage,
-125 AppPot failed, 126 the program can't be executed, 127 it was not found.
+124 --timeout is over, 125 AppPot failed, 126 the program can't be executed,
+127 it was not found.
 """
 
 
@@ -161,6 +171,7 @@ def machine_from(chosen, command, environ, cwd):
         changes=changes, force=chosen["force"],
         mem=memory(chosen["mem"], environ), cpus=chosen["cpus"], timeout=chosen["timeout"],
         end_with=chosen["end_with"],
+        pids=chosen["pids"], disk=chosen["disk"], nice=chosen["nice"] or 0,
         name=chosen["id"], binds=[existing_bind(*bind) for bind in chosen["bind"]],
         root=chosen["root"] or chosen["user"] == "root",
         user=None if chosen["user"] == "root" else chosen["user"],

@@ -5,6 +5,12 @@ import os
 from apppot.quantities import count, duration, is_whole, size    # for option tables, as values.size
 
 
+def niceness(text):
+    if not is_whole(text) or int(text) > 19:
+        raise ValueError(f"{text!r} is not a whole number from 0 to 19")
+    return int(text)
+
+
 def descriptor(text):
     if not is_whole(text) or not 3 <= int(text) < 1 << 20:
         raise ValueError(f"{text!r} is not a descriptor from 3 up (0, 1 and 2 are always passed on)")

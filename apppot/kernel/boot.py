@@ -35,6 +35,7 @@ from apppot.vfs.procfs import ProcFS
 def run(machine):
     """Run the machine to its end; the exit status of the guest's command."""
     outer = wall.build(machine)
+    limits.apply(machine)
     with ExitStack() as stack:
         image = stack.enter_context(open_image(machine.image, machine.progress or SILENT, machine.below))
         attendant = Attendant()         # only now: it blocks signals, and unpacking may take long
@@ -58,14 +59,34 @@ def run(machine):
             root.left_out = hostroot.left_out()
             root.in_part = hostroot.parents(root.left_out)
         ns = stack.enter_context(closing(Namespace(root, ownership, hidden=(run_dir.path, cow.path), cow=cow)))
-        window = stack.enter_context(closing(Window(run_dir.path + b"/window")))
+        window = stack.enter_context(closing(Window(run_dir.path + b"/window", limits.window_slots())))
         running = RunningMachine(machine, run_dir.path, ns, window, ownership, outer)
         stack.callback(running.ipc.remove_all, libc.syscall)
         running.tell_snapshots(cow, image, layers)
-        return _run(machine, running, attendant, image.config or environment.recorded(ns))
+        looks = _watches(machine, running, cow, stack)
+        return _run(machine, running, attendant, looks, image.config or environment.recorded(ns))
 
 
-def _run(machine, running, attendant, config):
+def _watches(machine, running, cow, stack):
+    """Functions to be called now and then, which keep the machine within its limits."""
+    looks = []
+    if machine.mem is None and machine.disk is None and not machine.stats and not machine.end_with:
+        return looks
+    from apppot.kernel import watches
+    from apppot.platform import cgroup
+    if machine.mem is not None:
+        running.control_group = cgroup.make(machine.mem)
+        if running.control_group is not None:
+            stack.callback(running.control_group.close)
+    if machine.mem is not None or machine.stats:
+        running.memory_watch = watches.MemoryWatch(running, machine.mem, running.control_group)
+        looks.append(running.memory_watch.look)
+    if machine.disk is not None:
+        looks.append(watches.DiskWatch(running, cow, machine.disk).look)
+    return looks + [watches.ProcessWatch(running, pid).look for pid in machine.end_with]
+
+
+def _run(machine, running, attendant, looks, config):
     ns = running.ns
     _mount(machine, running)
     uid, gid, groups = identity.host_user()
@@ -80,8 +101,8 @@ def _run(machine, running, attendant, config):
     paths = hooks.find(ns)
     if not paths:
         ready = command()          # what is wrong with it is said before anything is started
-        return _supervise(machine, running, attendant, creds, paths, lambda: ready)
-    return _supervise(machine, running, attendant, creds, paths, command)
+        return _supervise(machine, running, attendant, looks, creds, paths, lambda: ready)
+    return _supervise(machine, running, attendant, looks, creds, paths, command)
 
 
 # -- the tree
@@ -231,12 +252,11 @@ def _umask():
 
 # -- running
 
-def _supervise(machine, running, attendant, creds, paths, command):
+def _supervise(machine, running, attendant, looks, creds, paths, command):
     """Run the start hooks `paths`, then what command() gives: (Task, argv, environment)."""
     window = running.window
-    watches = [limits.ProcessWatch(running, pid) for pid in machine.end_with]
     trusts = running.wall.trusts_stub
-    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts)),
+    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts, running.wall.counted)),
                *(window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END, trusts, flag)) for flag in (IDENTITY, OWNERS)))
     stats = tracing = None
     if machine.stats:
@@ -254,6 +274,7 @@ def _supervise(machine, running, attendant, creds, paths, command):
         supervisor.fast = supervisor.execs.fast = FastPath(running, running.patched)
     libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     descriptors = limits.raise_descriptors()
+    attendant.start(running, machine.timeout, affinity.TICK, [supervisor.affinity.tick, *looks])
 
     def begin(task, words, variables, output=None):
         cwd = running.ns.open(task.caller, running.ns.at(task.fs.cwd(task)), os.O_PATH | os.O_DIRECTORY)
@@ -271,20 +292,20 @@ def _supervise(machine, running, attendant, creds, paths, command):
     else:
         started = None
         begin(*command())
-    looks = [supervisor.affinity.tick]
-    if machine.mem is not None:
-        looks.append(limits.MemoryWatch(running, machine.mem).look)
-    looks += [watch.look for watch in watches]
-    attendant.start(running, machine.timeout, affinity.TICK, looks)
     status = supervisor.run()
+    if running.control_group is not None and running.control_group.exceeded():
+        running.end(f"the machine used more than the {machine.mem >> 20} MiB of memory that --mem allows; the kernel has ended it "
+                    f"(when last looked at, {running.memory_watch.culprit()})")
     if stats is not None:
-        stats.write(supervisor.processes, supervisor.fast, _why_not_fast(machine, running))
+        stats.write(supervisor.processes, running.memory_watch, supervisor.fast, _why_not_fast(machine, running))
     if tracing is not None:
         tracing.close()
     if started is not None and started.error is not None:
         raise started.error
     if machine.cow is None and not machine.discard and sys.stdin is not None and sys.stdin.isatty():
         running.say("what the machine changed outside of the job directory is thrown away; --cow DIR keeps it")
+    if running.end_status is not None:
+        return running.end_status
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -333,7 +354,7 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
             os.chdir(cwd)
             if output is not None:
                 _redirect(output)
-            limits.apply_in_child(machine, descriptors)
+            limits.apply_in_child(machine, descriptors, running.control_group)
             _keep_open(machine.descriptors if rules is None else [*machine.descriptors, rules])
             if os.getuid() == 0:
                 libc.drop_capabilities()

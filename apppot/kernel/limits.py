@@ -1,15 +1,12 @@
-"""--mem and --cpus where the host lends no control group: rlimits for each process, accounting for all of them.
-
-Also --end-with: batch systems may kill a job's script and know nothing of its children.
-"""
+"""--mem, --cpus, --pids, --nice: what a process can be given at its start, and the count of tasks."""
 
 import os
 import resource
-import signal
+from errno import EAGAIN
 
-from apppot.errors import AppPotError
+from apppot.platform.window import FEW_SLOTS, SIZE, SLOTS
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+_MUCH_SPACE = 1 << 30
 
 
 def raise_descriptors():
@@ -22,14 +19,40 @@ def raise_descriptors():
     return soft, hard
 
 
-def apply_in_child(machine, descriptors):
-    """In the forked child of the first task. `descriptors`: the caller's limit of them."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
-    if machine.mem is not None:
-        _lower(resource.RLIMIT_DATA, machine.mem)
+def window_slots():
+    """Argument slots of the window: it counts in full for limits of address space and of file sizes (ulimit -v, -f)."""
+    for limit, enough in ((resource.RLIMIT_AS, _MUCH_SPACE), (resource.RLIMIT_FSIZE, SIZE)):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY and soft < enough:
+            return FEW_SLOTS
+    return SLOTS
+
+
+def apply(machine):
+    """To the supervisor, from which all guests inherit it."""
+    if machine.nice:
+        os.nice(machine.nice)
     if machine.cpus is not None:
-        allowed = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, set(allowed[:machine.cpus]))
+        os.sched_setaffinity(0, _processors(machine.cpus))
+
+
+def _processors(count):
+    """So many neighbouring ones of those we may use, from anywhere: else all machines of a host would share the first."""
+    allowed = sorted(os.sched_getaffinity(0))
+    start = int.from_bytes(os.urandom(4), "little") % len(allowed)
+    return set((allowed[start:] + allowed[:start])[:count])
+
+
+def apply_in_child(machine, descriptors, group):
+    """In the forked child of the first task. `descriptors`: the caller's limit of them; `group`: a ControlGroup or None.
+
+    RLIMIT_DATA (setrlimit(2)) bounds the private memory of one process: it gets ENOMEM before the watch must end it.
+    """
+    resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
+    if group is not None:
+        group.enter()
+    elif machine.mem is not None:
+        _lower(resource.RLIMIT_DATA, machine.mem)
 
 
 def _lower(limit, value):
@@ -39,74 +62,46 @@ def _lower(limit, value):
     resource.setrlimit(limit, (value, value))
 
 
-class MemoryWatch:
-    """Ends the machine when its processes together use more than `limit` bytes of memory of their own."""
+class TaskCount:
+    """Allows a machine `most` tasks: threads, and ended processes that nobody has waited for yet.
 
-    def __init__(self, running, limit):
-        self._running, self._limit = running, limit
-        self.exceeded = False
+    A task that is about to make another one has a claim on a place until its call is over.
+    """
 
-    def look(self):
-        """Called now and then by another thread than the supervisor's loop."""
-        if self.exceeded:
-            return
-        used = {tgid: _private(tgid) for tgid in self._running.processes()}
-        total = sum(used.values())
-        if total <= self._limit:
-            return
-        self.exceeded = True
-        largest = max(used, key=used.get)
-        self._running.say(f"the machine uses {total >> 20} MiB of memory, more than --mem {self._limit >> 20} MiB allows; "
-                          f"it is ended (process {largest}, {_name(largest)}, uses {used[largest] >> 20} MiB)")
-        _kill_all(used)
+    def __init__(self, running, most):
+        self._tasks, self._most = running.tasks, most
+        self._claims, self._zombies = set(), set()
+
+    def claim(self, tid):
+        """OSError EAGAIN when there is no place."""
+        self._claims.discard(tid)
+        if self._used() >= self._most:
+            self._zombies = {tgid for tgid in self._zombies if _is_zombie(tgid)}
+            if self._used() >= self._most:
+                raise OSError(EAGAIN, os.strerror(EAGAIN))
+        self._claims.add(tid)
+
+    def _used(self):
+        return len(self._tasks) + len(self._claims) + len(self._zombies)
+
+    def settle(self, task, result):
+        """The `after` of a call that makes a task."""
+        self._claims.discard(task.tid)
+
+    def made(self, parent):
+        """Task number `parent` has made the one that it claimed a place for."""
+        self._claims.discard(parent)
+
+    def ended(self, tid, tgid=None):
+        """A task has ended, and with it process `tgid`."""
+        self._claims.discard(tid)
+        if tgid is not None:
+            self._zombies.add(tgid)
 
 
-class ProcessWatch:
-    """Ends the machine when process `pid` of the host has ended; AppPotError when it has already."""
-
-    def __init__(self, running, pid):
-        self._running, self._pid = running, pid
-        self._start = _start_time(pid)
-        if self._start is None:
-            raise AppPotError(f"--end-with {pid}: there is no such process, or it has ended")
-
-    def look(self):
-        """Called now and then by another thread than the supervisor's loop. Processes made meanwhile are met next time."""
-        if _start_time(self._pid) != self._start:
-            _kill_all(self._running.processes())
-
-
-def _start_time(pid):
-    """Start time of a process that has not ended, else None: numbers are used again. proc(5), /proc/PID/stat."""
+def _is_zombie(tgid):
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read().rpartition(b")")[2].split()
+        with open(f"/proc/{tgid}/stat", "rb", buffering=0) as file:
+            return file.read().rpartition(b") ")[2][:1] == b"Z"
     except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else fields[19]
-
-
-def _kill_all(tgids):
-    for tgid in tgids:
-        try:
-            os.kill(tgid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def _private(tgid):
-    """Bytes of resident memory that the process does not share with files, from /proc/PID/statm (proc(5))."""
-    try:
-        with open(f"/proc/{tgid}/statm", "rb", buffering=0) as file:
-            fields = file.read().split()
-    except OSError:
-        return 0
-    return (int(fields[1]) - int(fields[2])) * _PAGE if len(fields) > 2 else 0
-
-
-def _name(tgid):
-    try:
-        with open(f"/proc/{tgid}/comm") as file:
-            return file.read().strip()
-    except OSError:
-        return "ended"
+        return False

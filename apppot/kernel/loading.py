@@ -4,7 +4,6 @@ import os
 
 from apppot.platform import landlock, mailbox, tlb
 from apppot.platform.mailbox import ABSOLUTE, INTERPRETER, PROGRAM
-from apppot.platform.window import SIZE
 
 _AT_PHDR, _AT_PHNUM, _AT_BASE, _AT_ENTRY, _AT_SECURE, _AT_EXECFN = 3, 5, 7, 9, 23, 31
 _AT_UID, _AT_EUID, _AT_GID, _AT_EGID = 11, 12, 13, 14
@@ -67,7 +66,7 @@ class Loading:
 
     def _box(self):
         box = mailbox.Mailbox()
-        box.add(mailbox.WINDOW, self.window.path, SIZE)
+        box.add(mailbox.WINDOW, self.window.path, self.window.size)
         return box
 
     def _make(self, program, files, creds, filters, first, rules, mode):

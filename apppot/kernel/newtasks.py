@@ -36,6 +36,8 @@ class NewTasks:
         """The parent's stop in fork, vfork or clone."""
         child = self.tracer.event_message(parent.tid)
         self.affinity.forked(parent.tid, child)
+        if self.running.task_count is not None:
+            self.running.task_count.made(parent.tid)
         self.tracer.get(parent.tid)
         if child not in self.tasks:
             self._add(parent, child, self._flags(parent), self._replaced(parent))

@@ -1,14 +1,16 @@
 """What a running machine is to its handlers: namespace, processes, host name, places for temporary things."""
 
 import os
+import signal
 import stat
 import sys
 from errno import EACCES, EBADF
 
+from apppot.errors import STATUS_TIMEOUT
 from apppot.kernel import identity, loading
+from apppot.kernel.limits import TaskCount
 from apppot.platform import libc
 from apppot.platform.layout import WINDOW_BASE
-from apppot.platform.window import SIZE as WINDOW_SIZE
 from apppot.syscalls.ipc import Ipc
 from apppot.vfs import nameless
 
@@ -50,7 +52,7 @@ class RunningMachine:
         self.machine, self.run_dir, self.ns, self.window, self.ownership = machine, run_dir, ns, window, ownership
         self.wall = wall
         self.network = machine.network
-        self.window_range = WINDOW_BASE, WINDOW_BASE + WINDOW_SIZE
+        self.window_range = WINDOW_BASE, WINDOW_BASE + window.size
         self.ipc = Ipc(os.path.basename(run_dir) + b".")
         self.inherited = {_identity(fd) for fd in (0, 1, 2, *machine.descriptors)} - {None}
         self.hostname = os.fsencode(machine.hostname) if machine.hostname else None
@@ -63,6 +65,10 @@ class RunningMachine:
         self.tasks, self.groups = {}, {}
         self.stopped_tasks = set()
         self.affinity = None
+        self.processors = None if machine.cpus is None else _mask(os.sched_getaffinity(0))
+        self.control_group = self.memory_watch = None
+        self.task_count = None if machine.pids is None else TaskCount(self, machine.pids)
+        self.ended, self.end_status = False, None      # whether a limit has ended it, see end()
         ns.moved.append(self.directory_moved)
         self._warned = set()
         self._aliases, self._alias_of = {}, {}
@@ -95,9 +101,28 @@ class RunningMachine:
 
     def say(self, text):
         """One line to the user, unless --quiet."""
-        if not self.machine.quiet and sys.stderr is not None:
-            sys.stderr.write(f"apppot-start: {text}\n")
-            sys.stderr.flush()
+        if not self.machine.quiet:
+            _write_line(text)
+
+    def end(self, text):
+        """End the machine because of a limit, and say of which; any thread may."""
+        if not self.ended:
+            self.ended = True
+            _write_line(text)
+            self.kill_all()
+
+    def time_is_over(self, text):
+        """Say so; the machine's status is no more the program's."""
+        if not self.ended:
+            self.ended, self.end_status = True, STATUS_TIMEOUT
+            _write_line(text)
+
+    def kill_all(self):
+        for tgid in self.processes():
+            try:
+                os.kill(tgid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
 
     def warn_once(self, key, text):
         if key not in self._warned:
@@ -211,6 +236,19 @@ class RunningMachine:
         directory, _, name = path.rpartition(b"/")
         real = self._alias_of.get(directory)
         return path if real is None else real + b"/" + name
+
+
+def _mask(processors):
+    return sum(1 << number for number in processors)
+
+
+def _write_line(text):
+    """To standard error, which may be closed, full, or a terminal that is gone."""
+    try:
+        sys.stderr.write(f"apppot-start: {text}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass
 
 
 def _identity(fd):

@@ -10,12 +10,15 @@ import signal
 import threading
 import time
 
+from apppot.errors import AppPotError
+
 _SI_KERNEL = 0x80                          # si_code of what the terminal sends, sigaction(2)
 _PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
               signal.SIGALRM)
 _STOPS = (signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
 _TAKEN = _PASSED_ON + _STOPS + (signal.SIGCONT, signal.SIGPIPE)
 _GRACE = 10                                # seconds from TERM to KILL
+_STACK = 1 << 19                           # bytes of the thread's stack
 
 
 class Attendant:
@@ -25,21 +28,29 @@ class Attendant:
         self._former = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)
         self._interrupted = signal.getsignal(signal.SIGINT)
         self._target = self._job_control = None
+        self._attends = threading.Event()
 
     def attend(self, target, job_control):
         """The machine's first process is `target` now."""
         self._target, self._job_control = target, job_control
+        self._attends.set()
 
     def start(self, running, timeout, tick, looks):
-        """Attend to the machine.
+        """Attend to the machine, once it has a first process. AppPotError when the host gives no thread.
 
         `timeout`: seconds after which it is ended, or None; `looks`: functions called every `tick` seconds.
         """
-        threading.Thread(target=self._run, args=(running, timeout, tick, looks), daemon=True).start()
+        threading.stack_size(_STACK)        # it counts where the caller has a limit of address space
+        try:
+            threading.Thread(target=self._run, args=(running, timeout, tick, looks), daemon=True).start()
+        except RuntimeError:
+            raise AppPotError("the supervisor can't have a second thread: the caller's limit of processes (ulimit -u) or of "
+                              "address space (ulimit -v) is too low") from None
 
     def _run(self, running, timeout, tick, looks):
         deadline = None if timeout is None else time.monotonic() + timeout
         ending = False
+        self._attends.wait()
         while True:
             info = signal.sigtimedwait(_TAKEN, tick)
             if info is not None:
@@ -50,11 +61,11 @@ class Attendant:
             if deadline is None or time.monotonic() < deadline:
                 continue
             if ending:
-                for tgid in running.processes():
-                    _send(tgid, signal.SIGKILL)
+                running.kill_all()
                 return
-            running.say(f"the time limit of {timeout:g} seconds is over: the machine is ended")
+            running.time_is_over(f"the time limit of {timeout:g} seconds is over: the machine is ended")
             _send(self._target, signal.SIGTERM)
+            _send(self._target, signal.SIGCONT)         # it may be stopped
             ending, deadline = True, time.monotonic() + _GRACE
 
     def _pass_on(self, info):

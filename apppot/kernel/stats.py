@@ -1,6 +1,7 @@
-"""--stats: which calls were intercepted, and what the fast path saved."""
+"""--stats: what the machine used of the host, which calls were intercepted, and what the fast path saved."""
 
 import os
+import resource
 import struct
 import sys
 import time
@@ -10,6 +11,7 @@ from apppot.syscalls import dispatch
 
 _COUNTS = struct.Struct(f"<{HITS}I")
 _NONE = bytes(_COUNTS.size)
+_IO = {b"rchar": "read", b"wchar": "written", b"read_bytes": "from disk", b"write_bytes": "to disk"}   # /proc/PID/io, proc(5)
 
 
 class Stats:
@@ -18,12 +20,24 @@ class Stats:
 
     def __init__(self):
         self.counts, self.missed, self.hits = {}, {}, {}
+        self._io = dict.fromkeys(_IO, 0)
         self._start = time.monotonic()
 
     def count(self, number, missed):
         self.counts[number] = self.counts.get(number, 0) + 1
         if missed:
             self.missed[number] = self.missed.get(number, 0) + 1
+
+    def ends(self, task):
+        """The task stops for the last time."""
+        self.collect(task)
+        try:
+            with open(f"/proc/{task.tgid}/task/{task.tid}/io", "rb", buffering=0) as file:
+                fields = dict(line.split(b": ") for line in file.read().splitlines())
+        except OSError:                    # a kernel without this accounting
+            return
+        for field in _IO:
+            self._io[field] += int(fields.get(field, 0))
 
     def collect(self, task):
         """Add what the stub counted in the memory of a stopped task, and let it begin again: at exec and at the end."""
@@ -45,11 +59,13 @@ class Stats:
         except OSError:
             return
 
-    def write(self, processes, fast, off):
-        """The summary, to standard error: the caller's standard output is the guest's. `off`: why there is no FastPath."""
+    def write(self, processes, memory, fast, off):
+        """The summary, to standard error: the caller's standard output is the guest's. `memory`: the MemoryWatch; `off`: why
+        there is no FastPath."""
         total = sum(self.counts.values())
         seconds = time.monotonic() - self._start
         lines = [f"apppot-start: {total} calls intercepted in {seconds:.2f} s, {processes} processes"]
+        lines += self._usage(memory)
         lines += _by_number(self.counts)
         if fast is None:
             lines.append(f"fast path: off, {off}")
@@ -62,6 +78,21 @@ class Stats:
                 name = os.fsdecode(os.path.basename(host))
                 lines.append(f"fast path: {name}: {sites} sites patched, {others} of no known form")
         sys.stderr.write("\n".join(lines) + "\n")
+
+    def _usage(self, memory):
+        """Lines about processor time, memory, input and output. A process's peak counts pages of files that it maps, too."""
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        memory.look()
+        io = {name: self._io[field] / 1e6 for field, name in _IO.items()}
+        return [f"processor: guest {_times(resource.RUSAGE_CHILDREN)}; supervisor {_times(resource.RUSAGE_SELF)}",
+                f"memory: at most {largest >> 10} MiB in one process, {memory.peak >> 20} MiB seen in the machine without files",
+                f"input and output: {io['read']:.1f} MB read and {io['written']:.1f} MB written by calls, {io['from disk']:.1f} MB "
+                f"and {io['to disk']:.1f} MB of that from and to disks"]
+
+
+def _times(who):
+    used = resource.getrusage(who)
+    return f"{used.ru_utime:.2f} s user, {used.ru_stime:.2f} s system"
 
 
 def _by_number(counts):

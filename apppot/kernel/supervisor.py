@@ -166,7 +166,7 @@ class Supervisor:
                 if self.new_tasks.early:
                     self.new_tasks.adopt_children(self.tasks[tid])
             elif event == ptrace.EVENT_EXIT:    # asked for with --stats
-                self.stats.collect(task)
+                self.stats.ends(task)
                 self.tracer.cont(tid)
             elif event == ptrace.EVENT_STOP and stopsig in STOP_SIGNALS:
                 self.tracer.listen(tid)
@@ -199,6 +199,8 @@ class Supervisor:
         if not group.tasks:
             group.close()
             self.groups.pop(group.tgid, None)
+        if self.running.task_count is not None:
+            self.running.task_count.ended(task.tid, None if group.tasks else group.tgid)
 
     def _exec_over(self, group, tid):
         """Thread `tid` of the group is no more in exec: serve what the leader waits for."""

@@ -1,7 +1,7 @@
 """How the guests of one machine are kept in: which wall this host has, and the Landlock domain behind it.
 
 The domain is made from the mounts alone: what no mount shows, no guest task can open. Where there is no Landlock, and
-with --isolation strict, the filter lets no named call pass that the supervisor has not seen ("mediated").
+with --isolation strict, the filter lets no named call pass that the supervisor has not seen ("mediated"). With --pids it counts the calls that make tasks ("counted").
 """
 
 import fcntl
@@ -11,7 +11,7 @@ import stat
 from apppot.errors import AppPotError
 from apppot.kernel import hostroot
 from apppot.platform import landlock
-from apppot.syscalls.table import NATIVE, ROWS, STUB
+from apppot.syscalls.table import COUNTED, NATIVE, ROWS, STUB
 
 _DEVICES = (b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx", b"/dev/pts")
 _OF_MODE = {os.O_RDONLY: landlock.READ_FILE, os.O_WRONLY: landlock.WRITE_FILE | landlock.TRUNCATE,
@@ -23,12 +23,13 @@ _TRUNCATES = frozenset(("truncate", "open", "creat", "openat", "openat2"))
 class Wall:
     """`version`: the Landlock ABI that is used, 0 for none; `mediated`: no named call passes the supervisor unseen."""
 
-    def __init__(self, isolation, network="host"):
-        self.isolation, self.network = isolation, network
+    def __init__(self, isolation, network="host", counted=False):
+        self.isolation, self.network, self.counted = isolation, network, counted
         self.version = 0 if isolation == "none" else landlock.abi()
         self.mediated = isolation == "strict" or isolation == "standard" and not self.version
         #: Numbers of the calls that can be made from the stub without a stop; all others a task makes at its own site.
-        self.of_stub = frozenset(row.number for row in ROWS if row.action == NATIVE or self.trusts_stub(row))
+        self.of_stub = frozenset(row.number for row in ROWS if self.trusts_stub(row) or row.action == NATIVE
+                                 and not (counted and row.flags & COUNTED))
 
         #: No Landlock stands behind what the supervisor has found: files are opened without following symlinks.
         self.unbacked = self.mediated and not self.version and _has_openat2()
@@ -75,7 +76,7 @@ def _has_openat2():
 
 def build(machine):
     """The Wall of `machine`; AppPotError when less than it requires can be had."""
-    wall = Wall(machine.isolation, machine.network)
+    wall = Wall(machine.isolation, machine.network, machine.pids is not None)
     lacks = wall.lacks()
     if lacks is not None and machine.require_isolation:
         raise AppPotError(f"--require-isolation: {lacks}")

@@ -350,6 +350,17 @@ def fast_path():
     return Finding("fast path", OK, "on with --isolation standard, unless --trace is given")
 
 
+def memory_limit():
+    """Who enforces --mem."""
+    from apppot.platform.cgroup import find_place
+    place = find_place()
+    if place is None:
+        return Finding("memory limit", DEGRADED, "no control group can be made: --mem is enforced by measuring",
+                       "start in a group of your own (systemd-run --user --scope -p Delegate=yes), or name a directory of control "
+                       "groups that is delegated to you in APPPOT_CGROUP")
+    return Finding("memory limit", OK, f"--mem is enforced by the kernel, by control groups in {place}")
+
+
 def openat2():
     how = ctypes.create_string_buffer(struct.pack("=QQQ", os.O_PATH | os.O_CLOEXEC, 0, 0), 24)
     try:
@@ -482,7 +493,8 @@ def file_system(path):
     return kind
 
 
-ALL = (kernel, python, stub, ptrace, seccomp, memory, descriptors, landlock, fast_path, openat2, programs_of_32_bits,
+ALL = (kernel, python, stub, ptrace, seccomp, memory, descriptors, landlock, fast_path, openat2, memory_limit,
+       programs_of_32_bits,
        cache_directory, run_directory, temporary_directory)
 
 

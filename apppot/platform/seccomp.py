@@ -8,7 +8,7 @@ them. Only then come arguments and the instruction pointer.
 import struct
 
 from apppot.syscalls.table import (
-    DENIED, HAS, IDENTITY, IS, IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STUB, TRACED, UPPER_IS, UPPER_IS_NOT,
+    COUNTED, DENIED, HAS, IDENTITY, IS, IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STUB, TRACED, UPPER_IS, UPPER_IS_NOT,
 )
 
 AUDIT_ARCH_X86_64 = 0xC000003E
@@ -45,8 +45,8 @@ def _allows_stub(row):
     return bool(row.flags & STUB)
 
 
-def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub):
-    """The filter of every task, an array of `struct sock_filter`.
+def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub, counted=False):
+    """The filter of every task, an array of `struct sock_filter`. `counted`: calls that make tasks stop.
 
     Calls whose row `trusts` the stub pass when the instruction pointer, which stands behind the `syscall`, is in
     [stub_start, stub_end].
@@ -54,7 +54,8 @@ def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub):
     answers = {}
     for row in ROWS:
         rules = row.rules + (NO_NETWORK.get(row.name, ()) if network == "none" else ())
-        answers[row.number] = (rules, row.error if row.action == DENIED else row.action, trusts(row))
+        action = row.error if row.action == DENIED else TRACED if counted and row.flags & COUNTED else row.action
+        answers[row.number] = (rules, action, trusts(row))
     unknown = ((), TRACED, False)
     body = _search(_segments(answers, unknown))
     head = [

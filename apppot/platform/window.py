@@ -8,32 +8,42 @@ registers; strings and structures follow.
 import mmap
 import os
 import struct
+from errno import EFBIG, ENOMEM
 
+from apppot.errors import AppPotError
 from apppot.platform.layout import WINDOW_BASE
 
 SLOT_SIZE = 0x4000
 SAVE_AREA = 64
-SLOTS = 4096
+SLOTS, FEW_SLOTS = 4096, 256
 _PROGRAMS = 0x1000
 _PROGRAMS_SIZE = 0xF000
 _VECTORS = 0x100000
 VECTOR_SIZE = 0x400000             # a quarter of the usual stack limit (8 MiB) bounds argv and envp; 2 vectors
 VECTORS = 4
 _SLOTS_START = 0x2000000
-SIZE = _SLOTS_START + SLOTS * SLOT_SIZE
+SIZE = _SLOTS_START + SLOTS * SLOT_SIZE    # with all of them
+
+_LIMITS = {EFBIG: "file sizes (ulimit -f)", ENOMEM: "address space (ulimit -v)"}
 
 _SAVE = struct.Struct("8Q")
 
 
 class Window:
-    """`path` is the file's host path; it lives as long as the machine's run directory."""
+    """`path` is the file's host path; it lives as long as the machine's run directory. `size`: bytes that are mapped."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, slots=SLOTS):
+        self.path, self._slots = path, slots
+        self.size = _SLOTS_START + slots * SLOT_SIZE
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(fd, SIZE)
-            self._map = mmap.mmap(fd, SIZE)
+            os.ftruncate(fd, self.size)
+            self._map = mmap.mmap(fd, self.size)
+        except OSError as error:
+            limit = _LIMITS.get(error.errno)
+            if limit is None:
+                raise
+            raise AppPotError(f"the caller's limit of {limit} is too low: a machine takes {self.size >> 20} MiB of it") from None
         finally:
             os.close(fd)
         self._free_slots = []
@@ -52,7 +62,7 @@ class Window:
         """Offset of a free slot, or None when every one is taken."""
         if self._free_slots:
             return self._free_slots.pop()
-        if self._slots_made == SLOTS:
+        if self._slots_made == self._slots:
             return None
         self._slots_made += 1
         return _SLOTS_START + (self._slots_made - 1) * SLOT_SIZE

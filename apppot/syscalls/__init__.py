@@ -2,7 +2,7 @@
 
 # A handler is looked for in this order: what every program needs comes first.
 FAMILIES = (
-    "files", "exec", "memory", "attributes", "cwd", "names", "directories", "processes", "system", "sockets", "ids",
+    "files", "exec", "memory", "attributes", "cwd", "names", "directories", "newtasks", "processes", "system", "sockets", "ids",
     "seccomp", "ipc",
 )
 

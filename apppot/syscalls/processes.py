@@ -1,12 +1,11 @@
-"""Calls that name processes: only those of the machine exist. And what a new task may be like."""
+"""Calls that name processes: only those of the machine exist."""
 
 import os
 import struct
-from errno import E2BIG, EACCES, EBADF, EINVAL, EPERM, ESRCH
+from errno import EBADF, EINVAL, EPERM, ESRCH
 
-from apppot.syscalls.answer import NATIVE, Run, RunHere
+from apppot.syscalls.answer import NATIVE, RunHere
 from apppot.syscalls.decode import Int, Ptr, UInt, U64
-from apppot.syscalls.table import CLONE_FS, CLONE_INTO_CGROUP, CLONE_NEW, CLONE_NEWTIME, CLONE_UNTRACED, NR_CLONE
 
 _SIGNALS = 64
 _NR_KILL, _NR_RT_SIGQUEUEINFO = 62, 129
@@ -14,12 +13,7 @@ _PRIO_PROCESS, _PRIO_PGRP, _PRIO_USER = 0, 1, 2
 _IOPRIO_WHO_PROCESS, _IOPRIO_WHO_PGRP = 1, 2
 _F_OWNER_PGRP = 2
 _F_SETOWN, _F_SETOWN_EX = 8, 15
-_CLONE_ARGS_SIZE_VER0, _PAGE_SIZE = 64, 4096
-_CLONE_ARGS = struct.Struct("<8Q")         # flags pidfd child_tid parent_tid exit_signal stack stack_size tls
-_THREAD = 0x10000 | 0x800 | 0x100          # CLONE_THREAD, and what the kernel wants with it: CLONE_SIGHAND, CLONE_VM
-# What both calls know and understand alike: all of <linux/sched.h> but namespaces, CLONE_PIDFD, _VFORK, _PARENT, _DETACHED
-_KNOWN_FLAGS = _THREAD | 0x200 | 0x400 | 0x2000 | 0x40000 | 0x80000 | 0x100000 | 0x200000 | 0x1000000 | 0x80000000
-_ADDRESSES = 1 << 47
+_MASK_SIZE = 1024                          # bytes: the 8192 processors of CONFIG_MAXSMP
 
 
 def _error(code):
@@ -169,8 +163,14 @@ def sched_setscheduler(task, pid: Int):
     return _check(task, pid)
 
 
-def sched_setaffinity(task, pid: Int):
-    return _affinity(task, pid)
+def sched_setaffinity(task, pid: Int, size: UInt, mask: Ptr):
+    answer = _affinity(task, pid)
+    if task.machine.processors is None:
+        return answer
+    wanted = int.from_bytes(task.read(mask, min(size, _MASK_SIZE)), "little") & task.machine.processors
+    if not wanted:
+        raise _error(EINVAL)               # --cpus: as when a control group has no such processor
+    return RunHere({1: _MASK_SIZE, 2: wanted.to_bytes(_MASK_SIZE, "little")})
 
 
 def sched_getaffinity(task, pid: Int):
@@ -294,48 +294,3 @@ def _owner(task, who):
         _check(task, who)
     elif not task.machine.process_group_is_ours(-who):
         raise _error(EPERM)
-
-
-# -- new tasks
-
-def clone3(task, args: Ptr, size: U64):
-    """The kernel gets the flags that were looked at, from where the guest can't change them.
-
-    For a thread, which is frequent, clone(2) does the same with its arguments in registers and without a stop at the end.
-    """
-    if size < _CLONE_ARGS_SIZE_VER0:
-        raise _error(EINVAL)
-    if size > _PAGE_SIZE:
-        raise _error(E2BIG)
-    data = task.read(args, size)
-    flags, = struct.unpack_from("<Q", data)
-    if flags & (CLONE_NEW | CLONE_NEWTIME):
-        raise _error(EPERM)
-    if flags & CLONE_UNTRACED:
-        raise _error(EINVAL)
-    if flags & CLONE_INTO_CGROUP:          # control groups are the host's
-        raise _error(EACCES)
-    thread = None if task.seccomp else _as_clone(flags, data)  # the guest's own filters may judge the two differently
-    return RunHere({0: data}) if thread is None else Run(thread, NR_CLONE)
-
-
-def _as_clone(flags, data):
-    """{index: value} of the arguments of clone(2) that make the same thread as the struct clone_args; None: nothing does.
-
-    What the kernel refuses is left to clone3 itself: see clone3_args_valid() in kernel/fork.c.
-    """
-    _, _, child_tid, parent_tid, exit_signal, stack, stack_size, tls = _CLONE_ARGS.unpack_from(data)
-    if (flags & _THREAD != _THREAD or flags & ~_KNOWN_FLAGS or exit_signal or any(data[_CLONE_ARGS.size:])
-            or not stack or not stack_size or stack + stack_size >= _ADDRESSES):
-        return None
-    return {0: flags, 1: stack + stack_size, 2: parent_tid, 3: child_tid, 4: tls}
-
-
-def unshare(task, flags: U64):
-    """Of what the filter lets come here, only the working directory is the supervisor's business."""
-    shared = task.fs
-    if flags & CLONE_FS and shared.users > 1:
-        task.fs = shared.copy()
-        task.fs.users = 1
-        shared.users -= 1
-    return NATIVE

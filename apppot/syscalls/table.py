@@ -20,6 +20,8 @@ STUB = 1
 IDENTITY = 2
 #: Traced, by a filter of its own, also for the others where files have ownership records.
 OWNERS = 4
+#: Makes a task: traced where tasks are counted (--pids).
+COUNTED = 8
 
 # Rules: (test, argument, value, action); action is TRACED, NATIVE or the errno of a denial.
 # Unless it says otherwise, a test sees the low 32 bits of the register, as the kernel does for an int.
@@ -60,7 +62,7 @@ class Row:
     def stops(self):
         """A handler is needed: the call can reach the supervisor."""
         rules = self.rules + NO_NETWORK.get(self.name, ())
-        return self.action == TRACED or bool(self.flags & IDENTITY) or any(rule[3] == TRACED for rule in rules)
+        return self.action == TRACED or bool(self.flags & (IDENTITY | COUNTED)) or any(rule[3] == TRACED for rule in rules)
 
     def __repr__(self):
         return f"<{self.number} {self.name}: {self.action}>"
@@ -216,9 +218,9 @@ ROWS = (
     native(53, "socketpair"),
     native(54, "setsockopt"),
     native(55, "getsockopt"),
-    native(56, "clone", "no namespaces, no child that the supervisor does not see", 0, CLONE),
-    native(57, "fork"),
-    native(58, "vfork"),
+    native(56, "clone", "no namespaces, no child that the supervisor does not see", COUNTED, CLONE),
+    native(57, "fork", "--pids counts tasks", COUNTED),
+    native(58, "vfork", "--pids counts tasks", COUNTED),
     traced(59, "execve", FILE, STUB),
     native(60, "exit"),
     native(61, "wait4"),

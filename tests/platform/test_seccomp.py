@@ -294,3 +294,14 @@ def test_the_kernel_stacks_the_identity_filter(base):
 
 def _libc_high():
     return ctypes.cast(LIBC.syscall, ctypes.c_void_p).value >> 32
+
+
+def test_calls_that_make_tasks_stop_where_they_are_counted(base):
+    counted = seccomp.base_filter(START, END, counted=True)
+    for row in table.ROWS:
+        for args in ((), (0x7E020000,), (0x10F00,)):
+            expected = run(base, row.number, args)[0]
+            if row.name in ("fork", "vfork", "clone") and expected == ALLOW:
+                expected = TRACE
+                assert run(counted, row.number, args, START + 2)[0] == TRACE, "from the stub's range too"
+            assert run(counted, row.number, args)[0] == expected

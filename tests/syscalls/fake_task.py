@@ -59,6 +59,7 @@ class FakeMachine:
         self.ipc = Ipc(b"test.")
         self.affinity = FakeAffinity()
         self.network = "host"
+        self.processors = self.task_count = None
         self.hostname = None
         self.domainname = None
         self.tasks = {}  # tid -> tgid

@@ -5,12 +5,12 @@ import signal
 import struct
 import subprocess
 import sys
-from errno import E2BIG, EACCES, EINVAL, EPERM, ESRCH
+from errno import E2BIG, EACCES, EAGAIN, EINVAL, EPERM, ESRCH
 
 import pytest
 
 from apppot.kernel.task import FsState
-from apppot.syscalls import processes, system
+from apppot.syscalls import newtasks, processes, system
 from apppot.syscalls.answer import NATIVE, Run, RunHere
 from tests.syscalls.fake_task import FakeTask, call, fails
 
@@ -126,18 +126,18 @@ def test_owners_of_descriptors(task):
 def test_clone3(task):
     data = struct.pack("<Q", 0x100) + bytes(80)
     args = task.put(data)
-    assert call(task, processes.clone3, args, 88) == RunHere({0: data})
-    fails(EINVAL, task, processes.clone3, args, 8)
-    fails(E2BIG, task, processes.clone3, args, 5000)
+    assert call(task, newtasks.clone3, args, 88) == RunHere({0: data})
+    fails(EINVAL, task, newtasks.clone3, args, 8)
+    fails(E2BIG, task, newtasks.clone3, args, 5000)
     for flags, error in ((0x10000000, EPERM), (0x80, EPERM), (0x800000, EINVAL), (0x200000000, EACCES)):
         task.write(args, struct.pack("<Q", flags))
-        fails(error, task, processes.clone3, args, 88)
+        fails(error, task, newtasks.clone3, args, 88)
 
 
 def test_clone3_of_a_thread_is_made_by_clone(task):
     def thread(flags=0x3D0F00, pidfd=0, exit_signal=0, stack=0x10000, size=0x8000, more=bytes(24)):
         args = task.put(struct.pack("<8Q", flags, pidfd, 1, 2, exit_signal, stack, size, 3) + more)
-        return call(task, processes.clone3, args, 64 + len(more))
+        return call(task, newtasks.clone3, args, 64 + len(more))
 
     assert thread() == Run({0: 0x3D0F00, 1: 0x18000, 2: 2, 3: 1, 4: 3}, 56)
     assert thread(pidfd=4) == thread()                     # looked at with CLONE_PIDFD only
@@ -152,9 +152,9 @@ def test_clone3_of_a_thread_is_made_by_clone(task):
 def test_unshare_gives_an_own_working_directory(task):
     task.fs = shared = FsState(b"/", b"/tmp", 0o022)
     shared.users = 2
-    assert call(task, processes.unshare, 0x400) is NATIVE
+    assert call(task, newtasks.unshare, 0x400) is NATIVE
     assert task.fs is shared
-    assert call(task, processes.unshare, 0x200) is NATIVE
+    assert call(task, newtasks.unshare, 0x200) is NATIVE
     assert task.fs is not shared
     assert (task.fs.cwd(task), task.fs.users, shared.users) == (b"/tmp", 1, 1)
 
@@ -194,3 +194,35 @@ def test_only_root_names_the_machine(task):
     buffer = root.put(bytes(390))
     call(root, system.uname, buffer)
     assert fields(root, buffer)[5] == b"newname"
+
+
+def test_processors_that_the_machine_may_not_use_are_left_out(task):
+    task.machine.processors = 0b0110
+    mask = task.put((0b1100).to_bytes(16, "little"))
+    assert call(task, processes.sched_setaffinity, INSIDE, 16, mask) == RunHere({1: 1024, 2: (0b0100).to_bytes(1024, "little")})
+    fails(EINVAL, task, processes.sched_setaffinity, INSIDE, 16, task.put((0b1001).to_bytes(16, "little")))
+
+
+class Count:
+    def __init__(self, free):
+        self.free = free
+
+    def claim(self, tid):
+        if not self.free:
+            raise BlockingIOError(EAGAIN, "full")
+        self.free -= 1
+
+    def settle(self, task, result):
+        self.free += 1
+
+
+def test_new_tasks_are_counted(task):
+    assert call(task, newtasks.fork) is NATIVE
+    task.machine.task_count = count = Count(2)
+    for handler in (newtasks.fork, newtasks.clone):
+        answer = call(task, handler)
+        assert isinstance(answer, RunHere) and (answer.args, answer.number) == ({}, None)
+    fails(EAGAIN, task, newtasks.vfork)
+    fails(EAGAIN, task, newtasks.clone3, task.put(bytes(88)), 88)
+    answer.after(task, -1)
+    assert count.free == 1

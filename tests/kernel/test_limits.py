@@ -1,0 +1,98 @@
+"""The count of tasks, and control groups: in a directory that looks as the kernel's does, where the host lends none."""
+
+import os
+import subprocess
+
+import pytest
+
+from apppot.kernel.limits import TaskCount
+from apppot.platform import cgroup
+
+
+class Running:
+    def __init__(self):
+        self.tasks = {1: None}
+
+
+def test_a_claim_takes_a_place_until_it_is_settled():
+    running = Running()
+    count = TaskCount(running, 3)
+    count.claim(1)
+    count.claim(1)                     # a call that a signal interrupted is made again
+    count.claim(2)
+    with pytest.raises(BlockingIOError):
+        count.claim(3)
+    running.tasks[4] = None
+    count.made(1)
+    with pytest.raises(BlockingIOError):
+        count.claim(3)
+    count.ended(2)
+    count.claim(3)
+
+
+def test_who_is_not_waited_for_takes_a_place():
+    running = Running()
+    count = TaskCount(running, 2)
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    count.ended(child.pid, child.pid)
+    with pytest.raises(BlockingIOError):
+        count.claim(1)
+    child.wait()
+    count.claim(1)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """What a directory of cgroup v2 with the controller of memory has."""
+    (tmp_path / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    (tmp_path / "cgroup.procs").write_text("")
+    return tmp_path
+
+
+def test_a_group_has_the_limit_and_the_process(place, monkeypatch):
+    monkeypatch.setenv("APPPOT_CGROUP", str(place))
+    left = place / "apppot-1"
+    left.mkdir()
+    group = cgroup.make(300 << 20)
+    assert not left.exists(), "what a killed supervisor left is removed"
+    directory = place / f"apppot-{os.getpid()}"
+    assert (directory / "memory.max").read_text() == f"{300 << 20}\n"
+    assert (directory / "memory.oom.group").read_text() == "1\n"
+    group.enter()
+    assert (directory / "cgroup.procs").read_text() == "0\n"
+    assert not group.exceeded()
+    (directory / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n")
+    assert not group.exceeded()
+    (directory / "memory.events").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 3\noom_group_kill 1\n")
+    assert group.exceeded()
+
+
+def test_a_group_is_removed(place):
+    group = cgroup.ControlGroup.__new__(cgroup.ControlGroup)
+    group.path = str(place / "apppot-7")
+    os.mkdir(group.path)
+    group.close()
+    group.close()
+    assert not os.path.exists(group.path)
+
+
+def test_a_place_without_the_controller_or_rights_is_none(place, tmp_path, monkeypatch):
+    assert cgroup.can_limit(place)
+    (place / "cgroup.subtree_control").write_text("cpu\n")
+    assert not cgroup.can_limit(place)
+    assert not cgroup.can_limit(tmp_path / "nowhere")
+    monkeypatch.setenv("APPPOT_CGROUP", str(place))
+    assert cgroup.make(1 << 20) is None
+
+
+def test_the_place_beside_ones_own_group(tmp_path):
+    own, mounts = tmp_path / "cgroup", tmp_path / "mountinfo"
+    own.write_text("1:cpu:/\n0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-7.scope\n")
+    mounts.write_text("41 31 0:38 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n"
+                      "42 31 0:39 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw\n")
+    assert list(cgroup._beside_own(own, mounts)) == ["/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice"]
+    own.write_text("0::/\n")
+    assert list(cgroup._beside_own(own, mounts)) == []
+    own.write_text("1:cpu:/\n")
+    assert list(cgroup._beside_own(own, mounts)) == []
