@@ -5,7 +5,7 @@ the host's memory. What of the image was read is what is in memory afterwards (m
 
 IMAGE has NumPy, as that of images/science.yaml: importing it is measured then, cold and warm, and told beside what a cold
 import may take, which is three times the warm time and the time to read what was read of the image. A cold import makes
-some 2,500 files in the cache, so what making one takes there is told as well.
+some 1,000 files in the cache, so what making one takes there is told as well.
 """
 
 import ctypes

@@ -6,7 +6,7 @@ import os
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from apppot.errors import AppPotError
-from apppot.image import detect, lazy
+from apppot.image import detect, index, lazy
 from apppot.image.cow import remove_tree
 from apppot.image.place import cache_directory
 from apppot.image.store import disk_usage
@@ -101,23 +101,26 @@ def verify(path, below=None, repair=False, cache=None, tell=lambda name: None):
         todo = [(b"", tree.host, tree.top)]
         while todo:
             name, host, entry = todo.pop()
-            entries = tree.looked_into(entry)
+            entries, whole = tree.looked_into(entry)
             if entries is None:
                 continue
-            true = {entry_name: lazy.entry_of(inode) for entry_name, inode in
-                    tree.reader.entries(tree.reader.inode(entry[lazy.REF]))}
+            true = {entry_name: index.entry_of(inode) for entry_name, inode in
+                    tree.reader.entries(tree.reader.inode(entry[index.REF]))}
             if entries != true:
                 wrong.append((name or b"/", "the list of its entries is not the image's"))
                 if repair:
                     tree.make_again(host, entry)
+                    whole = True
                 entries = true
             for below_name, below_entry in sorted(entries.items()):
                 here, there = name + b"/" + below_name, host + b"/" + below_name
+                if not whole and not os.path.lexists(there) and tree.looked_into(below_entry)[0] is None:
+                    continue
                 tell(here)
                 what = _differs(tree, there, below_entry, repair)
                 if what:
                     wrong.append((here, what))
-                if S_IFMT(below_entry[lazy.MODE]) == S_IFDIR:
+                if S_IFMT(below_entry[index.MODE]) == S_IFDIR:
                     todo.append((here, there, below_entry))
         return wrong
     finally:
@@ -126,15 +129,15 @@ def verify(path, below=None, repair=False, cache=None, tell=lambda name: None):
 
 def _differs(tree, host, entry, repair):
     """What is wrong with a file of the cache, or None."""
-    kind = S_IFMT(entry[lazy.MODE])
-    inode = tree.reader.inode(entry[lazy.REF])
+    kind = S_IFMT(entry[index.MODE])
+    inode = tree.reader.inode(entry[index.REF])
     what = _wrong_name(tree, host, kind, inode)
     if what is None and kind == S_IFREG:
         return _wrong_contents(tree, host, entry, inode, repair)
     if what is not None and repair:
         remove_tree(host)
         if kind == S_IFREG:
-            tree.forget(entry[lazy.NUMBER])
+            tree.forget(entry[index.NUMBER])
         tree.make_again(os.path.dirname(host))
     return what
 
@@ -155,13 +158,13 @@ def _wrong_contents(tree, host, entry, inode, repair):
     size = os.lstat(host).st_size
     if size != inode.size:
         if repair:
-            tree.forget(entry[lazy.NUMBER])
+            tree.forget(entry[index.NUMBER])
             os.truncate(host, inode.size)
         return f"its size is {size}, not {inode.size}"
-    if not tree.is_filled(entry[lazy.NUMBER]) or _same_contents(tree.reader, inode, host):
+    if not tree.is_filled(entry[index.NUMBER]) or _same_contents(tree.reader, inode, host):
         return None
     if repair:
-        tree.forget(entry[lazy.NUMBER])
+        tree.forget(entry[index.NUMBER])
         _write_all(tree.reader, inode, host)
         tree.content(host)
     return "its contents are not the image's"

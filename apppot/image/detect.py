@@ -1,5 +1,6 @@
 """What an image is, told from its content. Names and suffixes are never looked at."""
 
+import hashlib
 import os
 from stat import S_ISBLK, S_ISDIR, S_ISREG
 import struct
@@ -15,6 +16,7 @@ LAZY = ("ext", "squashfs", "sif", "uml-cow")
 UNPACKED = ("oci-layout", "oci-archive", "docker-archive", "tar")
 
 SECTOR = 512
+_ENDS = 1 << 18                        # bytes that are hashed of each end of an image
 # Partition types of Linux file systems: MBR, and GPT as the 16 bytes on disk (UEFI specification, Discoverable Partitions)
 _MBR_LINUX, _MBR_EXTENDED, _MBR_GPT, _MBR_ACTIVE = 0x83, (0x05, 0x0F, 0x85), 0xEE, 0x80
 _GPT_LINUX = {bytes.fromhex("af3dc60f838472478e793d69d8477de4"),      # Linux file system
@@ -306,3 +308,22 @@ def reader_of(window, kind):
         return Squashfs(window)
     from apppot.image.ext import Ext
     return Ext(window)
+
+
+def digests(window, kind):
+    """(what names the image's tree in the cache, what names its content).
+
+    Of the content the ends are hashed, where the metadata are, and samples of what is between: reading all of a large image
+    would take longer than the run. That tells images apart; it does not prove them equal. So the name in the cache hashes the
+    time stamp as well: an image that was made anew has a new one, while a copy that keeps the time, as links, `cp -p` and
+    `rsync -t` do, is the same image.
+    """
+    size = window.size
+    hashed = hashlib.sha256(b"%s %d " % (kind.encode(), size))
+    ends = min(size, _ENDS)
+    for at, count in [(0, ends), (size - ends, ends)] + [(size * part // 33, min(4096, size - size * part // 33))
+                                                          for part in range(1, 33)]:
+        hashed.update(window.read(count, at))
+    content = hashed.hexdigest()
+    hashed.update(window.identity())
+    return hashed.hexdigest(), content

@@ -12,7 +12,7 @@ class Layer:
     """host: canonical host path of the layer's top directory. Subclasses say more than the disk does.
 
     recorded   `record` may have an answer
-    lazy       files are made while they are used: `enter` and `content` must be called first
+    lazy       files are made while they are used: `enter`, `reach` and `content` must be called first
     devices    host directories that hold stand-ins (regular files) of device nodes
     """
 
@@ -32,7 +32,17 @@ class Layer:
         return None
 
     def enter(self, host):
-        """Make the entries of the layer's host directory `host`, if they aren't there yet."""
+        """Names are about to be looked up in the layer's host directory `host`."""
+
+    def reach(self, directory, name):
+        """Make `name` in the layer's host directory `directory`, if the image has it and it isn't there yet."""
+
+    def complete(self, host, needed=True):
+        """Make all entries of the layer's host directory `host`; whether they are all there.
+
+        needed: else only if so many of them were looked up that this is cheaper than going on name by name.
+        """
+        return True
 
     def content(self, host):
         """Make the contents of the layer's regular file `host`, if they aren't there yet."""

@@ -2,10 +2,10 @@
 
 The layer's host directory lives in the cache, in `trees/DIGEST` (see `place.cache_directory`):
 
-    tree/        the files. A directory's entries are made when it is first looked into; a regular file is a hole of the
-                 right size until it is first opened, a device node an empty file
-    index/REF    what the image says of the entries of the directory REF. It is written last: where it is, the directory
-                 is whole
+    tree/        the files. A directory's entries are made when it is listed, of a large one those that were looked up before;
+                 a regular file is a hole of the right size until it is first opened, a device node an empty file
+    index/REF    what the image says of the entries of the directory REF, and whether all of them are made. That is written
+                 last: where it says so, the directory is whole
     filled       one byte for each inode number: 1 when the contents are whole
     links/N      a name for inode number N, of files that have several
     image.json   what the image is; its time is that of the last use
@@ -13,36 +13,32 @@ The layer's host directory lives in the cache, in `trees/DIGEST` (see `place.cac
 
 Nobody waits for anybody. All that is made follows from the image alone, so two who make the same thing at once write the
 same bytes, and what one has finished, the other only writes once more; who is killed leaves something that the next one
-makes again. A full disk is an error to the guest, and nothing is marked as whole. Inode numbers on the host never
+makes again: of a file that was made alone, the image's time is put on it last. A full disk is an error to the guest, and nothing is marked as whole. Inode numbers on the host never
 change, as files are filled in place. Owners, modes, times, link counts and device numbers are told from the index.
 """
 
 from collections import OrderedDict
 from errno import EIO, ENOENT, ENOTDIR
 import fcntl
-import hashlib
 import os
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
-import struct
 import sys
 import time
-import zlib
 
 from apppot.errors import AppPotError
 from apppot.image import detect, xattrs
 from apppot.image.image import Image
+from apppot.image.index import BLOCKS, GID, MODE, MTIME, NLINK, NUMBER, RDEV, REF, UID, entry_of, index_bytes, parse_index
 from apppot.image.layer import Layer
 from apppot.image.place import cache_directory
 from apppot.image.tree import DamagedImage
 
 VERSION = 1
 _KEPT_DIRECTORIES = 2000
-_ENDS = 1 << 18                                 # bytes that are hashed of each end of an image
-_MAGIC = b"AppPotD1"
-_HEAD = struct.Struct("<8sII")                  # magic, number of entries, CRC of the rest
-_ENTRY = struct.Struct("<QIHIIQIQq")            # ref, number, mode, uid, gid, rdev, nlink, blocks, mtime_ns
-REF, NUMBER, MODE, UID, GID, RDEV, NLINK, BLOCKS, MTIME = range(9)
+_AT_ONCE = 16                                   # a directory with no more entries is made whole at once
+_PART = 4                                       # one is made whole when one in so many of its names was asked for
 _TOP = b"."                                     # how index/top calls the image's root
+_WHITEOUT = b".wh."                             # overlays look for such names by themselves
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -65,10 +61,11 @@ class LazyTree(Layer):
         self._filled = self._lock = -1
         self._whole = set()                 # inode numbers whose contents are there
         self._entries = OrderedDict()       # host directory -> {name: entry}
+        self._asked = {}                    # host directory that is not whole -> names that were looked up in it
         self._told = False
         self._window, self.format = detect.open_window(found, below)
         try:
-            self.digest, self.content_digest = digests(self._window, self.format)
+            self.digest, self.content_digest = detect.digests(self._window, self.format)
             self.place = os.path.join(cache_directory() if cache is None else cache,
                                       b"trees", b"%s-%d" % (self.digest.encode(), VERSION))
             self._open()
@@ -81,7 +78,7 @@ class LazyTree(Layer):
         try:
             self._join()
             self.host = os.path.realpath(self.place) + b"/tree"
-            top = self._index("top")
+            top, _ = self._index("top")
             if top is None:
                 top = {_TOP: entry_of(self.reader.root)}
                 self._write_index("top", top)
@@ -163,7 +160,7 @@ class LazyTree(Layer):
         return entry[UID], entry[GID], mode & 0o7777, -1, (entry[NLINK], entry[BLOCKS], entry[MTIME])
 
     def enter(self, host, entry=None):
-        """Make the entries of a host directory of the tree, if they aren't there; they are {name: entry}."""
+        """See to it that names can be looked up in a host directory of the tree; its {name: entry}."""
         found = self._entries.get(host)
         if found is not None:
             return found
@@ -174,15 +171,44 @@ class LazyTree(Layer):
         if S_IFMT(entry[MODE]) != S_IFDIR:
             raise OSError(ENOTDIR, os.strerror(ENOTDIR))
         key = "%x" % entry[REF]
-        found = self._index(key)
+        found, whole = self._index(key)
         if found is None:
-            found = self._telling(self._make_entries, host, entry, key)
+            found, whole = self._telling(self._make_entries, host, entry, key, _AT_ONCE)
+        if not whole:
+            self._asked[host] = set()
         if any(S_IFMT(entry[MODE]) in (S_IFCHR, S_IFBLK) for entry in found.values()):
             self.devices.add(host)
         self._entries[host] = found
         if len(self._entries) > _KEPT_DIRECTORIES:
-            self._entries.popitem(last=False)
+            self._asked.pop(self._entries.popitem(last=False)[0], None)
         return found
+
+    def reach(self, directory, name):
+        entries = self.enter(directory)
+        asked = self._asked.get(directory)
+        if asked is None or name in asked:
+            return
+        entry = entries.get(name)
+        if entry is not None and not self._is_made(directory + b"/" + name, entry):
+            self._telling(self._make_one, directory, name, entry)
+        asked.add(name)
+
+    @staticmethod
+    def _is_made(host, entry):
+        try:
+            return os.lstat(host).st_mtime_ns == entry[MTIME]
+        except FileNotFoundError:
+            return False
+
+    def complete(self, host, needed=True):
+        entries = self.enter(host)
+        asked = self._asked.get(host)
+        if asked is None:
+            return True
+        if not needed and len(asked) * _PART < len(entries):
+            return False
+        self._telling(self.make_again, host)
+        return True
 
     def entry(self, directory, name):
         """What the index says of a name in a host directory of the tree, or None."""
@@ -226,16 +252,16 @@ class LazyTree(Layer):
     # The index
 
     def _index(self, key):
-        """{name: entry} of a directory, or None: not whole yet."""
+        """({name: entry} of a directory, whether all of them are made), or (None, False): nobody looked into it yet."""
         try:
             with open(self.place + b"/index/" + key.encode(), "rb", buffering=0) as file:
                 data = file.read()
         except FileNotFoundError:
-            return None
+            return None, False
         return parse_index(data)
 
-    def _write_index(self, key, entries):
-        self._replace(self.place + b"/index/" + key.encode(), index_bytes(entries))
+    def _write_index(self, key, entries, whole=True):
+        self._replace(self.place + b"/index/" + key.encode(), index_bytes(entries, whole))
 
     @staticmethod
     def _replace(path, data):
@@ -255,19 +281,28 @@ class LazyTree(Layer):
 
     # Making
 
-    def _make_entries(self, host, entry, key):
+    def _make_entries(self, host, entry, key, most=None):
+        """({name: entry} of a directory, whether all of them were made: if there are no more than `most`)."""
         listed = self.reader.entries(self.reader.inode(entry[REF]))
-        made = {}
+        whole = most is None or len(listed) <= most
+        self._make_in(host, entry, listed if whole else [made for made in listed if made[0].startswith(_WHITEOUT)])
+        entries = {name: entry_of(inode) for name, inode in listed}
+        self._write_index(key, entries, whole)
+        return entries, whole
+
+    def _make_one(self, directory, name, entry):
+        above = self.top if directory == self.host else self.entry(*_split(directory))
+        self._make_in(directory, above, [(name, self.reader.inode(entry[REF]))])
+
+    def _make_in(self, host, entry, listed):
+        """Make some [(name, Inode)] of a directory, which keeps its time."""
         fd = os.open(host, _OPEN_DIRECTORY)
         try:
             for name, inode in listed:
                 self._make(fd, name, inode)
-                made[name] = entry_of(inode)
             os.utime(fd, ns=(entry[MTIME], entry[MTIME]))
         finally:
             os.close(fd)
-        self._write_index(key, made)
-        return made
 
     def _make(self, fd, name, inode):
         kind = S_IFMT(inode.mode)
@@ -319,7 +354,7 @@ class LazyTree(Layer):
             os.close(fd)
         os.pwrite(self._filled, b"\1", entry[NUMBER])
 
-    # For `cache`
+    # For `cache` as well
 
     def forget(self, number):
         """The contents aren't whole after all."""
@@ -327,62 +362,19 @@ class LazyTree(Layer):
         os.pwrite(self._filled, b"\0", number)
 
     def make_again(self, host, entry=None):
-        """Make a directory's entries again, as far as they are missing."""
+        """Make all of a directory's entries that are missing."""
         entry = entry or (self.top if host == self.host else self.entry(*_split(host)))
-        self._entries[host] = self._make_entries(host, entry, "%x" % entry[REF])
+        self._entries[host], _ = self._make_entries(host, entry, "%x" % entry[REF])
+        self._asked.pop(host, None)
 
     def looked_into(self, entry):
-        """The {name: entry} of a directory's entry, if they were made; else None."""
+        """({name: entry} of a directory's entry, whether all of them were made); (None, False): none yet."""
         return self._index("%x" % entry[REF])
 
 
 def _split(host):
     directory, _, name = host.rpartition(b"/")
     return directory, name
-
-
-def entry_of(inode):
-    device = inode.rdev if S_IFMT(inode.mode) in (S_IFCHR, S_IFBLK) else 0
-    return (inode.ref, inode.number, inode.mode, inode.uid, inode.gid, device, inode.nlink, inode.blocks,
-            inode.mtime_ns)
-
-
-def index_bytes(entries):
-    body = b"".join(_ENTRY.pack(*entry) for entry in entries.values()) + b"/".join(entries)
-    return _HEAD.pack(_MAGIC, len(entries), zlib.crc32(body)) + body
-
-
-def parse_index(data):
-    """{name: entry}, or None: torn, or of another version."""
-    if len(data) < _HEAD.size:
-        return None
-    magic, count, told = _HEAD.unpack_from(data)
-    body = memoryview(data)[_HEAD.size:]
-    if magic != _MAGIC or zlib.crc32(body) != told:
-        return None
-    if not count:
-        return {}
-    end = count * _ENTRY.size
-    return dict(zip(bytes(body[end:]).split(b"/"), _ENTRY.iter_unpack(body[:end])))
-
-
-def digests(window, kind):
-    """(what names the image's tree in the cache, what names its content).
-
-    Of the content the ends are hashed, where the metadata are, and samples of what is between: reading all of a large image
-    would take longer than the run. That tells images apart; it does not prove them equal. So the name in the cache hashes the
-    time stamp as well: an image that was made anew has a new one, while a copy that keeps the time, as links, `cp -p` and
-    `rsync -t` do, is the same image.
-    """
-    size = window.size
-    hashed = hashlib.sha256(b"%s %d " % (kind.encode(), size))
-    ends = min(size, _ENDS)
-    for at, count in [(0, ends), (size - ends, ends)] + [(size * part // 33, min(4096, size - size * part // 33))
-                                                          for part in range(1, 33)]:
-        hashed.update(window.read(count, at))
-    content = hashed.hexdigest()
-    hashed.update(window.identity())
-    return hashed.hexdigest(), content
 
 
 def last_use(place):

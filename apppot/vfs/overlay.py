@@ -136,6 +136,8 @@ class Overlay(OnDisk):
         if name[:4] != WHITEOUT:
             for index, lower in enumerate(lowers):
                 host = lower + b"/" + name
+                if self.lazy:
+                    self._reach(lower, name)
                 try:
                     st = lstat(host)
                 except OSError as error:
@@ -158,6 +160,16 @@ class Overlay(OnDisk):
                     layer.enter(lower)
                 return layer
         return None
+
+    def _reach(self, lower, name):
+        layer = self._layer_of(lower)
+        if layer is not None:
+            layer.reach(lower, name)
+
+    def _complete(self, lower, needed=True):
+        """Whether all entries of a lower directory are there, see `Layer.complete`."""
+        layer = self._layer_of(lower)
+        return layer is None or layer.complete(lower, needed)
 
     def content(self, node):
         """The host path of a regular file whose contents are needed."""
@@ -231,6 +243,8 @@ class Overlay(OnDisk):
         last = len(parent.lowers) - 1
         for index, lower in enumerate(parent.lowers):
             host = lower + b"/" + name
+            if self.lazy:
+                self._reach(lower, name)
             try:
                 if S_IFMT(lstat(host).st_mode) != S_IFDIR:
                     break
@@ -667,6 +681,8 @@ class Overlay(OnDisk):
             whiteouts = []
             layer = self._layer_of(lower) if self.recorded else None
             devices = layer is not None and lower in layer.devices
+            if layer is not None:
+                layer.complete(lower)
             for entry in scan(lower or b"/"):
                 name = entry[0]
                 if devices and entry[2] == DT_REG:
@@ -714,6 +730,8 @@ class Overlay(OnDisk):
     def native(self, directory):
         if directory.upper is not None and not directory.lowers:
             return directory.upper, True, False     # markers in it hide nothing, and guests can't name them
+        if self.lazy and directory.upper is None and not self._complete(directory.lowers[0], needed=False):
+            return None                             # the host does not know all of its names
         if not self.plain_directory(directory):
             return None
         return directory.lowers[0] or b"/", False, False
@@ -728,7 +746,11 @@ class Overlay(OnDisk):
             return False
         if len(self.lowers) > 1 and directory.data is None:
             directory.data = not any(name[:4] == WHITEOUT for name in os.listdir(lowers[0] or b"/"))
-        return directory.data is not False
+        if directory.data is False:
+            return False
+        if self.lazy:
+            self._complete(lowers[0])
+        return True
 
     # Attributes
 

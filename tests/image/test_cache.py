@@ -66,6 +66,7 @@ def test_verify(squash, tmp_path, place, repair):
     tree = machine.layer.host
     machine.names("/srv")
     machine.names("/deep/er")
+    machine.names("/many")
     machine.close()
     assert cache.verify(squash, cache=place) == []
     for name, at in ((b"/random", 70_000), (b"/sparse", 2_000_000)):

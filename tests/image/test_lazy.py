@@ -85,6 +85,43 @@ def test_nothing_is_made_before_it_is_looked_at(machine, image, tmp_path):
     assert os.stat(random).st_blocks > 0
 
 
+def test_of_a_large_directory_only_what_is_looked_up_is_made(machine, image, tmp_path):
+    many = machine.layer.host + b"/many"
+    assert machine.stat("/many/007").st_size == 14 and not machine.node("/many/nothing").kind
+    assert os.listdir(many) == [b"007"]
+    assert not cache.verify(image, cache=os.fsencode(tmp_path / "cache"))
+    directory = machine.ns.directory(machine.root, machine.node("/many"))
+    overlay = directory.fs
+    assert overlay.native(directory) is None and not machine.layer.complete(many, needed=False)
+    overlay.copy_up(machine.root, machine.node("/many/200"))
+    assert len(os.listdir(many)) == 2
+    other = Machine(image, tmp_path, "other")
+    try:
+        assert len(other.names("/many")) == 300 and len(os.listdir(many)) == 300
+    finally:
+        other.close()
+    assert len(machine.names("/many")) == 300 and machine.read("/many/299") == b"299\n" * 299
+
+
+def test_a_large_directory_is_made_whole_when_many_of_its_names_are_looked_up(machine):
+    directory = machine.ns.directory(machine.root, machine.node("/many"))
+    for number in range(74):
+        machine.node(f"/many/{number:03}")
+    assert directory.fs.native(directory) is None
+    machine.node("/many/absent")
+    assert directory.fs.native(directory) == (machine.layer.host + b"/many", False, False)
+    assert len(os.listdir(machine.layer.host + b"/many")) == 300
+
+
+@pytest.mark.parametrize("left", ["empty", "long"])
+def test_a_file_that_a_killed_run_left_half_made(machine, left):
+    os.close(machine.open("/many/001"))
+    with open(machine.layer.host + b"/many/250", "wb") as file:
+        file.write(b"" if left == "empty" else bytes(5000))
+    assert machine.stat("/many/250").st_size == 1000
+    assert machine.read("/many/250") == b"250\n" * 250
+
+
 def test_everything_is_as_in_the_tree_it_was_made_of(machine, source):
     for directory, below, files in os.walk(source):
         for name in below + files:
@@ -223,7 +260,7 @@ def test_a_changed_image_is_another_one(squash, tmp_path):
 
     def digests():
         window, kind = detect.open_window(detect.detect(copy))
-        found = lazy.digests(window, kind)
+        found = detect.digests(window, kind)
         window.close()
         return found
     one, content = digests()
