@@ -48,7 +48,7 @@ def test_background_jobs(shell):
         sleep 100 & p=$!; kill -STOP $p; while ! grep -q '^State:.T' /proc/$p/status; do :; done
         kill -CONT $p; while grep -q '^State:.T' /proc/$p/status; do :; done
         kill $p; wait $p; echo $?; jobs | wc -l
-        for i in 1 2 3 4 5; do (sleep 0.0$i; echo $i) & done; wait; echo done
+        { for i in 1 2 3 4 5; do (sleep 0.0$i; echo $i) & done; wait; } | sort; echo done
     """).split() == ["143", "0", "1", "2", "3", "4", "5", "done"]
 
 
