@@ -1,4 +1,4 @@
-"""POSIX access control lists, acl(5): their two binary forms, and whom they permit what.
+"""POSIX access control lists, acl(5): their two binary forms and the text of tar archives, and whom they permit what.
 
 In extended attributes (linux/posix_acl_xattr.h) a list is a version number and entries of tag, permissions and id, all
 little-endian. ext2/3/4 keep the same entries on disk with another version, and without ids where none is needed
@@ -19,6 +19,8 @@ _VERSION = struct.Struct("<I")
 _ENTRY = struct.Struct("<HHI")                           # tag, permissions, id
 _SHORT = struct.Struct("<HH")
 _IN_XATTR, _ON_EXT = 2, 1
+_TAGS = {("u", False): USER_OBJ, ("u", True): USER, ("g", False): GROUP_OBJ, ("g", True): GROUP, ("m", False): MASK,
+         ("o", False): OTHER}                            # by the first letter, and whether a name follows
 _NEXT = {None: (USER_OBJ,), USER_OBJ: (USER, GROUP_OBJ), USER: (USER, GROUP_OBJ), GROUP_OBJ: (GROUP, MASK, OTHER),
          GROUP: (GROUP, MASK), MASK: (OTHER,), OTHER: ()}
 
@@ -62,6 +64,37 @@ def from_ext(data):
     value = pack(entries)
     parse(value)
     return value
+
+
+def from_text(text, number_of):
+    """The attribute's value of a list in the text that tar archives have (acl(5), "ACL text forms"); OSError(EINVAL).
+
+    GNU tar writes names where it knows them, star and libarchive put numbers behind them. number_of(tag, name): the number of
+    a name that stands alone, or None. Entries of names without a number are left out: nobody knows whom they mean.
+    """
+    entries = []
+    for line in text.replace(",", "\n").split("\n"):
+        fields = line.partition("#")[0].strip().removeprefix("default:").split(":")
+        if fields == [""]:
+            continue
+        if len(fields) == 2:                             # mask:rwx
+            fields.insert(1, "")
+        kind, name, bits = fields[:3] if len(fields) in (3, 4) else ("", "", "")
+        tag = _TAGS.get((kind[:1], bool(name)))
+        if tag is None or len(bits) != 3 or any(letter not in (bit, "-") for letter, bit in zip(bits, "rwx")):
+            raise OSError(EINVAL, os.strerror(EINVAL))
+        number = _number(tag, fields[-1] if len(fields) == 4 else name, name, number_of) if name else _NOBODY
+        if number is not None:
+            entries.append((tag, sum(4 >> place for place, letter in enumerate(bits) if letter != "-"), number))
+    value = pack(sorted(entries, key=lambda entry: (entry[0], entry[2])))
+    parse(value)
+    return value
+
+
+def _number(tag, digits, name, number_of):
+    if digits.isdecimal() and digits.isascii():
+        return int(digits) if len(digits) < 10 else None
+    return number_of(tag, name)
 
 
 def mode_of(entries):

@@ -7,13 +7,14 @@ import tarfile
 from contextlib import contextmanager
 
 from apppot.errors import AppPotError
-from apppot.image import compression
+from apppot.image import acl, compression
 
 MOST_HEADER = 1 << 20        # bytes of a long name or of one set of pax headers; Linux allows names of 4 KiB
 MOST_FILE = 1 << 44
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 XATTR = "SCHILY.xattr."
+_LISTS = {"SCHILY.acl.access": acl.ACCESS, "SCHILY.acl.default": acl.DEFAULT}      # as text
 
 
 class Member(tarfile.TarInfo):
@@ -140,8 +141,30 @@ def as_bytes(text):
 
 
 def xattrs(member):
-    """{name (str): value} of a member's extended attributes."""
-    return {key[len(XATTR):]: as_bytes(value) for key, value in member.pax_headers.items() if key.startswith(XATTR)}
+    """{name (str): value} of a member's extended attributes, access control lists that are told as text among them."""
+    found = {key[len(XATTR):]: as_bytes(value) for key, value in member.pax_headers.items() if key.startswith(XATTR)}
+    for key, name in _LISTS.items():
+        text = member.pax_headers.get(key)
+        if text and name not in found:
+            try:
+                found[name] = acl.from_text(text, lambda tag, who: _number_of(member, tag, who))
+            except OSError:         # a list of another kind; tar leaves such a one out as well
+                continue
+    return found
+
+
+def _number_of(member, tag, name):
+    """Whom a name of a list means: the file's owner or group, or who has the name on this host, as tar takes it."""
+    if tag == acl.USER and name == member.uname:
+        return member.uid
+    if tag == acl.GROUP and name == member.gname:
+        return member.gid
+    import grp
+    import pwd
+    try:
+        return pwd.getpwnam(name).pw_uid if tag == acl.USER else grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        return None
 
 
 def mtime_ns(member):

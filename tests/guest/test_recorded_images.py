@@ -21,13 +21,16 @@ KINDS = ("tar", "squashfs", "ext4", "changes")
 OWN = os.getuid() or 1001
 
 
-def add(archive, name, kind=tarfile.REGTYPE, data=b"", mode=0o644, uid=0, gid=0, target="", device=(0, 0), mtime=1_600_000_000.5):
+def add(archive, name, kind=tarfile.REGTYPE, data=b"", mode=0o644, uid=0, gid=0, target="", device=(0, 0), mtime=1_600_000_000.5,
+        listed=""):
     import io
 
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.uid, info.gid, info.linkname, info.size = kind, mode, uid, gid, target, len(data)
     info.devmajor, info.devminor = device
     info.mtime = mtime
+    if listed:
+        info.pax_headers["SCHILY.acl.access"] = listed
     archive.addfile(info, io.BytesIO(data))
 
 
@@ -54,6 +57,15 @@ def add_odd(archive, top):
         add(archive, f"{top}/{name}", tarfile.SYMTYPE, target=target, mode=0o777)
     add(archive, f"{top}/empty")
     add(archive, f"{top}/large", data=os.urandom(300_000))
+
+
+def add_listed(archive, top):
+    """What access control lists refuse and permit the user, against what the mode says."""
+    for name, mode, bits, group in (("refused", 0o4, "---", "r-x"), ("permitted", 0, "r-x", "---")):
+        listed = f"user::rwx\nuser:{OWN}:{bits}\ngroup::{group}\nmask::r-x\nother::{'r-x' if mode else '---'}\n"
+        add(archive, f"{top}/{name}", data=b"listed", mode=0o755 if mode else 0o750, listed=listed)
+        add(archive, f"{top}/{name}.d", tarfile.DIRTYPE, mode=0o755 if mode else 0o750, listed=listed)
+        add(archive, f"{top}/{name}.d/file", data=b"inside")
 
 
 def add_stress(archive, scratch, top, uid):
@@ -101,7 +113,8 @@ def made(debian_tree, tmp_path_factory):
 
     subprocess.run(["cc", "-static", "-O2", "-o", place / "fstat", PROGRAMS / "fstat.c"], check=True)
     files = [(add, "opt", tarfile.DIRTYPE, b"", 0o755),
-             (add, "opt/fstat", tarfile.REGTYPE, (place / "fstat").read_bytes(), 0o755), (add_odd, "opt/odd"), (add_stress, place / "own", "opt/stress", OWN),
+             (add, "opt/fstat", tarfile.REGTYPE, (place / "fstat").read_bytes(), 0o755), (add_odd, "opt/odd"),
+             (add, "opt/listed", tarfile.DIRTYPE, b"", 0o755), (add_listed, "opt/listed"), (add_stress, place / "own", "opt/stress", OWN),
              (add_stress, place / "root", "opt/root/stress", 0)]
     whole = archive("whole.tar", (add_programs, debian_tree), *files)
     images = {"tar": (whole, []), "changes": (debian_tree, ["--changes", archive("changes.tar", *files)])}
@@ -214,6 +227,32 @@ def test_where_only_root_may_look(machine):
     if os.getuid():
         assert len(lines) == 15
         assert not [line for line in lines if "Permission denied" not in line]
+
+
+LISTED = """
+import os
+def attempt(call, *arguments):
+    try:
+        return str(call(*arguments))
+    except OSError as error:
+        return error.strerror
+for name in "refused", "permitted":
+    path = "/opt/listed/" + name
+    for _ in range(4):
+        os.stat(path)
+        print(name, attempt(lambda: open(path).read()), os.access(path, os.R_OK), attempt(os.listdir, path + ".d"),
+              attempt(lambda: open(path + ".d/file").read()), attempt(os.stat, path + ".d/none"), attempt(os.chdir, path + ".d"))
+"""
+
+
+def test_lists_that_say_otherwise_than_the_mode(machine):
+    if os.getuid() == 0:
+        pytest.skip("root's own machines ask no list")
+    if machine.kind == "squashfs":
+        pytest.skip("squashfs has no access control lists")
+    lines = on_and_off(machine, "python3", "-c", LISTED)
+    assert lines == ["refused Permission denied False" + 4 * " Permission denied"] * 4 + [
+        "permitted listed True ['file'] inside No such file or directory None"] * 4
 
 
 CHANGED_BY_ROOT = """
