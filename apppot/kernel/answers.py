@@ -1,11 +1,13 @@
 """Carries out what handlers answer: sets registers, sends the task through the gadget, puts back what was replaced."""
 
+import os
 from errno import E2BIG, EPERM
 
 from apppot.kernel.placing import NoRoom, place
+from apppot.platform import handover
 from apppot.platform.layout import GADGET, GADGET_END, WINDOW_BASE
 from apppot.platform.registers import ARGUMENTS, ORIG_RAX, R8, R9, R10, RAX, RBX, RCX, RDI, RDX, RIP, RSI
-from apppot.syscalls.answer import NATIVE, RunHere
+from apppot.syscalls.answer import NATIVE, Give, RunHere
 from apppot.syscalls.table import NR_CLONE, NR_CLONE3
 
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -29,6 +31,8 @@ class Answers:
             regs[RAX] = answer & _MASK
             tracer.set(tid)
             tracer.cont(tid)
+        elif answer.__class__ is Give:
+            self._hand_over(task, answer)
         elif not task.memory.has_window and any(value.__class__ is not int for value in answer.args.values()):
             # Only while it is loaded, unless another process interfered with that.
             self.give(task, number, -EPERM)
@@ -71,6 +75,15 @@ class Answers:
             regs[ORIG_RAX] = answer.number
         self.tracer.set(task.tid)
         self.tracer.cont_to_exit_stop(task.tid)
+
+    def _hand_over(self, task, answer):
+        """Send the task into the call that the listener answers."""
+        handed = self.running.handover
+        try:
+            self._run_here(task, RunHere({}, None, handover.NUMBER), [(RDI, handed.word)])
+            handed.give(task.tid, answer.fd, answer.flags)
+        finally:
+            os.close(answer.fd)
 
     def exit_stop(self, task):
         """The end of a call made at the task's own site."""

@@ -18,7 +18,7 @@ from apppot.kernel.signals import Attendant
 from apppot.kernel.supervisor import Supervisor
 from apppot.kernel.task import FsState, Task, ThreadGroup
 from apppot.machine import JOB, what_runs
-from apppot.platform import affinity, libc, seccomp
+from apppot.platform import affinity, handover, libc, seccomp
 from apppot.platform.layout import STUB_BASE, STUB_END
 from apppot.platform.window import Window
 from apppot.syscalls import programs
@@ -112,8 +112,12 @@ def _mount(machine, running):
     if machine.image == b"/":
         _raise_parts(ns)
     ns.make_mountpoint(b"/dev")
-    devfs.Dev(run_dir).mount(ns)
-    running.procfs = ProcFS(running, run_dir, hidden=(running.stub, running.window.path))
+    dev = devfs.Dev(run_dir)
+    dev.mount(ns)
+    for _, fs in dev.mounts:
+        if isinstance(fs, devfs.PtsFS):
+            fs.may_open = running.has_terminal
+    running.procfs = ProcFS(running, run_dir, (running.stub, running.window.path), running.own_filters)
     _mount_at(ns, b"/proc", running.procfs)
     _mount_at(ns, b"/sys", HostFS(b"/sys", readonly=True))
     _private_tmp(ns)
@@ -341,6 +345,8 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
     output: descriptor of what standard output and error shall be, with nothing to read; None: the caller's.
     """
     held, released = os.pipe()
+    here, there = handover.channel()
+    word = int.from_bytes(os.urandom(8), "little")
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:             # the caller may have closed it
             stream.flush()
@@ -348,6 +354,8 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
     if pid == 0:
         try:
             os.close(released)
+            if running.wall.version:
+                handover.send_listener(there, word)
             if not os.read(held, 1):       # the supervisor is gone
                 os._exit(125)
             os.close(held)
@@ -365,6 +373,11 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
         finally:
             os._exit(125)
     os.close(held)
+    there.close()
+    if running.handover is not None:       # of a start hook
+        running.handover.close()
+    running.handover = handover.receive(here, word) if running.wall.version else None
+    here.close()
 
     def go():
         os.write(released, b"g")

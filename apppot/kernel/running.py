@@ -61,6 +61,7 @@ class RunningMachine:
         self.sudo_file = self.snap_file = None
         self._of_snapshots = None
         self.procfs = None
+        self.handover = None           # a platform.handover.Handover, where Landlock is in use
         self.patched = None            # host directory of patched libraries, where the fast path is on
         self.tasks, self.groups = {}, {}
         self.stopped_tasks = set()
@@ -140,6 +141,11 @@ class RunningMachine:
     def processes(self):
         return list(self.groups)
 
+    def own_filters(self, tid):
+        """How many seccomp filters a task has from the supervisor."""
+        task = self.tasks.get(tid)
+        return 1 + (self.handover is not None) + (task is not None and task.identity_filter)
+
     def stopped(self, tid):
         """Whether job control has stopped the task."""
         return tid in self.stopped_tasks
@@ -197,6 +203,12 @@ class RunningMachine:
     def is_window(self, task, fd):
         return task.fd_link(fd) == self.window.path
 
+    def has_terminal(self, number, status):
+        """Whether terminal `number` in /dev/pts is the machine's: it was started there, or a task holds the master."""
+        if self.was_given(status):
+            return True
+        return any(_holds_master(tgid, b"tty-index:\t%d\n" % number) for tgid in self.processes())
+
     def was_given(self, status):
         """Whether the file with this os.stat_result is what a descriptor was open on that the caller passed on."""
         return (status.st_dev, status.st_ino) in self.inherited
@@ -249,6 +261,19 @@ def _write_line(text):
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):
         pass
+
+
+def _holds_master(tgid, line):
+    """Whether a descriptor of the process is the master of a terminal with this line in its fdinfo (proc(5))."""
+    try:
+        for fd in os.listdir(b"/proc/%d/fd" % tgid):
+            if os.readlink(b"/proc/%d/fd/%s" % (tgid, fd)).endswith(b"/ptmx"):
+                with open(b"/proc/%d/fdinfo/%s" % (tgid, fd), "rb") as file:
+                    if line in file.readlines():
+                        return True
+    except OSError:
+        return False
+    return False
 
 
 def _identity(fd):

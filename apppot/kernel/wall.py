@@ -13,7 +13,7 @@ from apppot.kernel import hostroot
 from apppot.platform import landlock
 from apppot.syscalls.table import COUNTED, NATIVE, ROWS, STUB
 
-_DEVICES = (b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx", b"/dev/pts")
+_DEVICES = (b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx")
 _OF_MODE = {os.O_RDONLY: landlock.READ_FILE, os.O_WRONLY: landlock.WRITE_FILE | landlock.TRUNCATE,
             os.O_RDWR: landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE}
 # Calls that may cut a file off and that no filter can tell from others: Landlock does not see that before its ABI 3.
@@ -91,6 +91,9 @@ def _rules(running):
     for mount in running.ns.mounts():
         if mount.fs is running.procfs:
             yield b"/proc", landlock.READ      # rules can't tell the machine's processes from others, nor from /proc/sys
+            continue
+        if mount.fs.fstype == b"devpts":
+            yield mount.fs.host, landlock.READ_DIR
             continue
         layers = [host for host, below in mount.fs.roots() if not below]
         writable = None if mount.readonly else layers[0] if layers else None

@@ -54,6 +54,18 @@ class RunHere(Run):
         self.number = number
 
 
+class Give:
+    """The supervisor has opened descriptor `fd` for the task, which gets it as the result of its call; O_CLOEXEC if in `flags`.
+
+    For what the kernel's wall can't grant. The supervisor's own is closed.
+    """
+
+    __slots__ = ("fd", "flags")
+
+    def __init__(self, fd, flags):
+        self.fd, self.flags = fd, flags
+
+
 class Later:
     """The task stays stopped in its call until a process beside the supervisor has done what takes long.
 

@@ -4,7 +4,7 @@ import os
 import struct
 from errno import E2BIG, EINVAL, ENOENT
 
-from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
+from apppot.syscalls.answer import NATIVE, Give, Later, Run, RunHere
 from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at,
                                    in_removed_directory, node_at, node_of_descriptor)
@@ -69,6 +69,8 @@ def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=Fals
         if work is not None:
             return Later(work, lambda status: _open(task, index, dirfd, path, flags, mode, resolve, more, True))
     host = task.ns.open(task.caller, node, flags, mode)
+    if task.machine.handover is not None and node.mount.fs.by_hand(task.caller, node, flags):
+        return Give(os.open(host, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_NOCTTY | os.O_CLOEXEC), flags)
     if host is not node.host and node.mount.fs is task.machine.procfs:
         task.scratch = host                # a generated text: deleted when the guest has opened it
     if task.machine.wall.unbacked and node.mount.fs is not task.machine.procfs:

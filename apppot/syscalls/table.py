@@ -345,7 +345,7 @@ ROWS = (
     denied(180, "nfsservctl", ENOSYS, GONE),
     denied(181, "getpmsg", ENOSYS, GONE),
     denied(182, "putpmsg", ENOSYS, GONE),
-    denied(183, "afs_syscall", ENOSYS, GONE),
+    traced(183, "afs_syscall", "the supervisor hands descriptors over by it; ENOSYS to all others"),
     denied(184, "tuxcall", ENOSYS, GONE),
     denied(185, "security", ENOSYS, GONE),
     native(186, "gettid"),

@@ -1,8 +1,11 @@
 """/dev of a machine: a private directory with the devices every program expects, and shared memory of its own."""
 
 import os
+from errno import EACCES
+from stat import S_IFCHR
 
 from apppot.vfs.hostfs import HostFS
+from apppot.vfs.node import fail
 
 #: Devices of the host that the guest gets as they are.
 DEVICES = (b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"ptmx")
@@ -33,8 +36,27 @@ class Device(HostFS):
 
 
 class PtsFS(HostFS):
+    """The terminals of the machine: those whose masters its tasks hold, and those that it was started on.
+
+    may_open: function from (number, os.stat_result) of a terminal to whether it is one.
+    """
+
     fstype = b"devpts"
     source = b"devpts"
+
+    def __init__(self, host, readonly=False, ownership=None):
+        super().__init__(host, readonly, ownership)
+        self.may_open = lambda number, status: True
+
+    def open(self, caller, node, flags, mode):
+        if node.kind == S_IFCHR and node.name.isdigit() and not flags & os.O_PATH:
+            if not self.may_open(int(node.name), os.stat(node.host)):
+                fail(EACCES)
+        return super().open(caller, node, flags, mode)
+
+    def by_hand(self, caller, node, flags):
+        """A terminal that is made later can't be in rules that are made before."""
+        return node.kind == S_IFCHR and not flags & os.O_PATH and node.name != b"ptmx"
 
 
 class Dev:

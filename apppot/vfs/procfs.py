@@ -26,6 +26,9 @@ MOUNT_TABLES = {b"mounts", b"mountinfo", b"mountstats"}
 GENERATED = MAPPINGS | MOUNT_TABLES | {b"numa_maps", b"status", b"stat", b"auxv"}
 # What reaches the whole computer. Natively only root gets at these, and a supervisor may run as root.
 REFUSED = {b"kcore", b"kmem", b"kmsg", b"sysrq-trigger", b"kpagecount", b"kpageflags", b"kpagecgroup"}
+# What a task may write of its own or of others in the machine.
+WRITABLE = {b"comm", b"oom_score_adj", b"oom_adj", b"timerslack_ns", b"coredump_filter", b"clear_refs", b"autogroup", b"sched",
+            b"loginuid", b"attr/current", b"attr/exec", b"attr/fscreate", b"attr/keycreate", b"attr/sockcreate"}
 HOSTNAME = b"sys/kernel/hostname"
 
 
@@ -331,6 +334,13 @@ class ProcFS(Filesystem):
         if writing:
             fail(EACCES)
         return self._file(node.path, text)
+
+    def by_hand(self, caller, node, flags):
+        """Rules of Landlock can't tell the files of the machine's processes from those of others, nor from /proc/sys."""
+        name = Name(self._below(node.host))
+        if flags & os.O_ACCMODE == os.O_RDONLY or flags & O_PATH or name.pid is None:
+            return False
+        return name.rest in WRITABLE or name.rest == b"mem" and self._tgid(name) == caller.tgid
 
     def text(self, caller, node):
         """What the file says in the guest, None if that is what the host's file says."""

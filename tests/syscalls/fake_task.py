@@ -52,6 +52,7 @@ class FakeWall:
 
 class FakeMachine:
     procfs = object()
+    handover = None
     window_range = (0x7E8100000000, 0x7E8106000000)
 
     def __init__(self):

@@ -1,6 +1,6 @@
 /* Tries to break: no part of the kernel that no guest needs answers, and no object of the host that has no path is reached:
  * handles, key rings, rings, namespaces, sockets by abstract name, terminals, System V IPC and message queues.
- * argv[3]: identifier of a shared memory segment outside; argv[4]: its key. */
+ * argv[3]: identifier of a shared memory segment outside; argv[4]: its key; argv[5]: a terminal of the caller's. */
 #include "hostile.h"
 #include <mqueue.h>
 #include <sys/shm.h>
@@ -31,6 +31,25 @@ static void refused(way *how, const char *name) {
         long r = CALL(how, calls[i].nr, calls[i].a, calls[i].b, calls[i].c, calls[i].d, calls[i].e);
         if (r >= 0) ESCAPED("%s answered %ld %s", calls[i].what, r, name);
     }
+}
+
+/* The terminal of another session of the caller's. */
+static void other_terminal(const char *path) {
+    for (int i = 0; i < WAYS; i++)
+        for (int flags = O_RDONLY; flags <= O_RDWR; flags++) {
+            if (CALL(ways[i].call, SYS_openat, AT_FDCWD, (long)path, flags | O_NOCTTY) >= 0) ESCAPED("opened %s %s", path, ways[i].name);
+            if (CALL(ways[i].call, SYS_open, (long)path, flags | O_NOCTTY | O_NONBLOCK) >= 0) ESCAPED("opened %s %s", path, ways[i].name);
+        }
+    long fd = from_stub(SYS_openat, AT_FDCWD, (long)path, O_PATH, 0, 0, 0);
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%ld", fd);
+    if (fd >= 0 && open(link, O_RDWR | O_NOCTTY) >= 0) ESCAPED("opened %s by its link", path);
+    int master = open("/dev/ptmx", O_RDWR | O_NOCTTY), unlock = 0, number = -1;
+    char own[64];
+    if (master < 0 || ioctl(master, TIOCSPTLCK, &unlock) || ioctl(master, TIOCGPTN, &number)) ESCAPED("no terminal of one's own");
+    snprintf(own, sizeof own, "/dev/pts/%d", number);
+    if (open(own, O_RDWR | O_NOCTTY) < 0) ESCAPED("one's own terminal can't be opened");
+    for (long i = 0; i < 100; i++) at_own_site(183, i, i, i, 0, 0, 0);
 }
 
 static void terminals(void) {
@@ -82,5 +101,6 @@ int main(int argc, char **argv) {
     terminals();
     sockets();
     if (argc > 4) objects(atoi(argv[3]), atoi(argv[4]));
+    if (argc > 5) other_terminal(argv[5]);
     return HELD();
 }
