@@ -24,7 +24,7 @@ class ArcClient:
         self.parameters = dict(parameters)
         self._ask = ask
         self._submitted = 0
-        self._changed = set()
+        self._changed, self._is_default = set(), False
 
     def set(self, **parameters):
         """Set the site's parameters of ENV/APPPOT-1.0, as its administrator does, until take_back()."""
@@ -32,8 +32,15 @@ class ArcClient:
             self._changed.add(name)
             self._ask("set", self.lrms, name, str(value))
 
+    def use_for_all_jobs(self):
+        """Make ENV/APPPOT-1.0 the default for jobs that name none, until take_back()."""
+        self._ask("default", self.lrms, True)
+        self._is_default = True
+
     def take_back(self):
-        """The parameters as they were before."""
+        """The site as it was before."""
+        if self._is_default:
+            self._ask("default", self.lrms, False)
         while self._changed:
             name = self._changed.pop()
             self._ask("set", self.lrms, name, self.parameters.get(name))

@@ -15,7 +15,8 @@ def test_two_hundred_tasks(cluster, job, images, apppot_of_the_site, tmp_path):
     (job / "results").mkdir()
     script(job / "apppot-run", 'echo "$SLURM_ARRAY_TASK_ID of $(cat /etc/image)" >results/$SLURM_ARRAY_TASK_ID\n'
                                'echo mine >/etc/image; cat "/opt/only in the image/show" >/dev/null\n')
-    script(job / "job.sh", f"export APPPOT_CACHE={cache} TMPDIR={scratch}\n{apppot_of_the_site} start -q --root --image {image}\n")
+    script(job / "job.sh", f"export APPPOT_CACHE={cache} TMPDIR={scratch}\n"
+                           f"{apppot_of_the_site} start -q --root --image {image}\n")
     status = cluster.run(job / "job.sh", f"--array=0-{TASKS - 1}", cwd=job, timeout=600)
     assert status == 0, (job / "out").read_text()
     assert sorted(os.listdir(job / "results"), key=int) == [str(number) for number in range(TASKS)]

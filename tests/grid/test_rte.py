@@ -112,10 +112,11 @@ def test_inputs_from_arcs_cache(contained, job, web):
 
 
 def test_changes_among_the_inputs_are_merged(contained, job, apppot_of_the_site):
-    subprocess.run([apppot_of_the_site, "start", "-q", "--image", contained.images / "tools", "--cow", job / "cow", "--root", "sh",
-                    "-c", "echo mine >/etc/image; echo '#!/bin/sh\necho new; cat /etc/image' >/bin/new; chmod 755 /bin/new"], check=True,
-                   cwd=job, stdin=subprocess.DEVNULL)
-    subprocess.run([apppot_of_the_site, "snap", "--cow", job / "cow", "changes", job / "apppot-changes.tar.gz"], check=True, cwd=job)
+    change = "echo mine >/etc/image; echo '#!/bin/sh\necho new; cat /etc/image' >/bin/new; chmod 755 /bin/new"
+    subprocess.run([apppot_of_the_site, "start", "-q", "--image", contained.images / "tools", "--cow", job / "cow", "--root",
+                    "sh", "-c", change], check=True, cwd=job, stdin=subprocess.DEVNULL)
+    subprocess.run([apppot_of_the_site, "snap", "--cow", job / "cow", "changes", job / "apppot-changes.tar.gz"],
+                   check=True, cwd=job)
     with tarfile.open(job / "apppot-changes.tar.gz") as archive:
         assert any(name.endswith("bin/new") for name in archive.getnames())
     done = contained.run(xrsl("/bin/new", inputs=["apppot-changes.tar.gz"]), job)
@@ -127,6 +128,16 @@ def test_options_of_the_job(contained, job):
     done = contained.run(xrsl("/bin/sh", "-c", 'id -u; echo "$A"', image=["tools", "--root", "--env=A=b  c"]), job)
     assert done.state == "Finished", done.log()
     assert (done.fetch() / "out").read_text() == "0\nb  c\n"
+
+
+def test_the_default_for_all_jobs(contained, job):
+    """A site may put every job into a machine: also one that has never heard of it."""
+    contained.set(APPPOT_DEFAULT_IMAGE="tools", APPPOT_JOB_IMAGES="no", APPPOT_OPTIONS="--network  none --hostname inside")
+    contained.use_for_all_jobs()
+    done = contained.run('&(executable="/bin/sh")(arguments="-c" "cat /etc/image; hostname")(stdout="out")'
+                         '(stderr="err")(gmlog="gmlog")', job)
+    assert done.state == "Finished", done.log()
+    assert (done.fetch() / "out").read_text() == "tools\ninside\n"
 
 
 def test_memory_exceeded(contained, job):
@@ -162,7 +173,8 @@ def test_a_killed_job_leaves_no_process(contained, job):
 def test_scratch_full(contained, job):
     """Inside it is ENOSPC, as anywhere; what fits comes back, and nothing is left on the node."""
     contained.set(APPPOT_SCRATCH=contained.small_scratch)
-    script(job / "run.sh", "dd if=/dev/zero of=/var-big bs=1M count=64 && exit 0; rm /var-big; echo fits >/small; cat /small; exit 4\n")
+    script(job / "run.sh", "dd if=/dev/zero of=/var-big bs=1M count=64 && exit 0\n"
+                           "rm /var-big; echo fits >/small; cat /small; exit 4\n")
     done = contained.run(xrsl("run.sh", image=["tools", "--root"]), job)
     assert (done.state, done.exit_status) == ("Failed", 4), done.log()
     fetched = done.fetch()

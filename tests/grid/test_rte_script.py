@@ -72,7 +72,7 @@ def test_defaults(stage0):
     assert "--mem" not in done.words and "--timeout" not in done.words and "--bind" not in done.words
     assert done.words[done.words.index("--"):] == ["--", "/bin/true"]
     assert after(done.words, "--end-with").isdecimal()
-    assert (done.executable, done.instance) == ("/bin/sh", "site:debian")
+    assert (done.executable, done.instance) == ("/opt/apppot/bin/apppot", "site:debian")
     assert done.environment == ["APPPOT_JOB_IMAGE=site:debian"]
 
 
@@ -129,7 +129,8 @@ def test_what_a_job_may_ask_for(stage0, options):
 
 @pytest.mark.parametrize("options", [
     ["--bind", "/etc"], ["--bind=/etc:/x"], ["--isolation", "none"], ["--isolation", "standard"], ["--network", "host"],
-    ["--image", "/x"], ["--mem", "100G"], ["--timeout=1h"], ["--changes", "/etc/passwd"], ["--changes", "a/../../b"], ["--changes", ""],
+    ["--image", "/x"], ["--mem", "100G"], ["--timeout=1h"], ["--changes", "/etc/passwd"], ["--changes", "a/../../b"],
+    ["--changes", ""],
     ["--cow", ".."], ["--cow=/tmp/x"], ["--trace=/tmp/x"], ["--cpus", "1; id"], ["--end-with", "1"], ["--env"],
     ["stray"], ["--", "x"], ["-X", "mem=1"], ["--root", "--nonsense", "x"],
 ])

@@ -9,9 +9,9 @@ def test_a_bare_job(arc, job):
     done = arc.run('&(executable="run.sh")(inputFiles=("data.txt" ""))(outputFiles=("result.txt" ""))'
                    '(stdout="out")(stderr="err")(gmlog="gmlog")', job)
     assert (done.state, done.exit_status) == ("Failed", 3)
-    session = done.session
+    where = done.session if arc.lrms == "slurm" else done.session.parents[1] / "node" / done.session.name
     fetched = done.fetch()
-    assert (fetched / "out").read_text() == f"{os.getuid()}\n{session}\ninput\n"
+    assert (fetched / "out").read_text() == f"{os.getuid()}\n{where}\ninput\n"
     assert (fetched / "err").read_text() == "to-stderr\n"
     assert (fetched / "result.txt").read_text() == "result\n"
 

@@ -31,7 +31,7 @@ map_to_user = testers {user}:{group}
 lrms = {lrms}
 {of_lrms}
 [arex]
-controldir = {own}/control
+{scratch}controldir = {own}/control
 sessiondir = {own}/session
 runtimedir = {rte}
 logfile = {own}/log/arex.log
@@ -100,12 +100,16 @@ class Arex:
         """Write arc.conf and the start scripts."""
         for name in ("control", "session", "cache", "log"):
             self.place.sub(self.lrms, name)
-        self.place.sub(self.lrms, "tmp").chmod(0o1777)
+        for name in ("tmp", "node"):
+            self.place.sub(self.lrms, name).chmod(0o1777)
         account = self.place.account
         write(self.configuration, CONFIGURATION.format(
             own=self.own, url=self.url, lrms=self.lrms, rte=self.place.sub("rte"), user=account.pw_name,
             group=grp.getgrgid(account.pw_gid).gr_name, queue="main" if self.lrms == "slurm" else "fork",
             host=self.certificates.host, authority=self.certificates.authority,
+            # The job moves from the session directory to the node's own disk, and back at its end. In scripts for Slurm, which
+            # are for bash, that of ARC 6.17 fails with bash 5.2, unless the session has hidden files.
+            scratch=f"scratchdir = {self.own}/node\n" if self.lrms == "fork" else "",
             of_lrms=OF_SLURM.format(bin=self.slurm.bin) if self.lrms == "slurm" else ""))
 
     def _adapt_scripts(self):
@@ -146,6 +150,11 @@ class Arex:
         shutil.copyfile(source, target)
         if not os.path.lexists(self.own / "control" / "rte" / "enabled" / RTE):
             self.arcctl("rte", "enable", RTE)
+
+    def use_for_all_jobs(self, wanted):
+        """`arcctl rte default`: jobs that name no runtime environment get ours, or do no longer."""
+        if wanted != os.path.lexists(self.own / "control" / "rte" / "default" / RTE):
+            self.arcctl("rte", "default" if wanted else "undefault", RTE)
 
     def set_parameter(self, name, value):
         """`arcctl rte params-set`; None takes the setting away."""

@@ -1,6 +1,7 @@
 """Starts and stops the site for tests that are not root: a root process that listens on a socket.
 
-A request is a line of JSON: ["start", "fork"], ["stop", "slurm"], ["set", "fork", NAME, VALUE or null]; the answer is one
+A request is a line of JSON: ["start", "fork"], ["stop", "slurm"], ["set", "fork", NAME, VALUE or null],
+["default", "fork", true or false]; the answer is one
 too: {"error": line or null, "lacking": whether this computer can't have a site}. Only root and the account are answered.
 """
 
@@ -51,7 +52,8 @@ def _uid(connection):
 def _answer(site, request):
     try:
         verb, *words = request
-        {"start": site.start, "stop": site.stop, "set": site.set_parameter}[verb](*words)
+        {"start": site.start, "stop": site.stop, "set": site.set_parameter,
+         "default": site.use_for_all_jobs}[verb](*words)
     except SiteError as error:
         return {"error": str(error), "lacking": error.lacking}
     except OSError as error:

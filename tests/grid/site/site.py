@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .arex import Arex
 from .certificates import Certificates
-from .daemons import require_uts_namespace, write
+from .daemons import SiteError, require_uts_namespace, write
 from .slurm import Slurm
 
 BACK_ENDS = ("fork", "slurm")
@@ -22,6 +22,7 @@ class Site:
         """rte: our runtime environment's script, or None."""
         self.place, self.rte = place, rte
         place.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._wanted = set()        # what was started and not stopped; Slurm serves two of them
         self.small_scratch = place.directory / "small-scratch"
         self.certificates = Certificates(place)
         self.slurm = Slurm(place)
@@ -30,6 +31,8 @@ class Site:
     def start(self, name):
         """Nothing happens where it runs already."""
         require_uts_namespace()
+        self._mount_small_scratch()
+        self._wanted.add(name)
         if name != "fork":
             self.slurm.start()
         if name != "sbatch":
@@ -39,7 +42,6 @@ class Site:
             if self.rte is not None:
                 arex.install_rte(self.rte)
             arex.start()
-        self._mount_small_scratch()
         self._tell()
 
     def stop(self, *names):
@@ -47,7 +49,8 @@ class Site:
         for name in names or BACK_ENDS:
             if name in self.arex:
                 self.arex[name].stop()
-        if not names or set(names) & {"slurm", "sbatch"}:
+        self._wanted -= set(names or self._wanted)
+        if not names or not self._wanted & {"slurm", "sbatch"}:
             self.slurm.stop()
         if not names and os.path.ismount(self.small_scratch):
             subprocess.run(["umount", "--lazy", self.small_scratch], check=False)
@@ -55,12 +58,18 @@ class Site:
     def _mount_small_scratch(self):
         if not os.path.ismount(self.small_scratch):
             self.small_scratch.mkdir(exist_ok=True)
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=1777", "apppot-tests", self.small_scratch],
-                           check=True)
+            done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=1777", "apppot-tests", self.small_scratch],
+                                  capture_output=True, text=True)
+            if done.returncode:
+                raise SiteError(f"nothing can be mounted here: {done.stderr.strip()}", lacking=True)
 
     def set_parameter(self, name, parameter, value):
         """Set a parameter of our runtime environment, as `arcctl rte params-set` does."""
         self.arex[name].set_parameter(parameter, value)
+
+    def use_for_all_jobs(self, name, wanted):
+        """Whether jobs that name no runtime environment get ours."""
+        self.arex[name].use_for_all_jobs(wanted)
 
     def _tell(self):
         """Write down for the tests how the site is reached."""
