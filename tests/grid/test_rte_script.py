@@ -116,6 +116,7 @@ def test_names_of_images(stage0):
 @pytest.mark.parametrize("options", [
     ["--root"], ["--user", "alice"], ["--env", "A=b c"], ["--env=A=b c"], ["--clean-env"], ["--hostname", "h"],
     ["--changes", "my changes.tar.gz"], ["--cow=kept"], ["--network", "none"], ["--isolation", "strict"], ["--cpus", "2"],
+    ["--pids", "100"], ["--disk", "2G"], ["--nice", "5"], ["--require-isolation"],
     ["--trace"], ["--stats", "-v", "--root"],
 ])
 def test_what_a_job_may_ask_for(stage0, options):
@@ -131,7 +132,7 @@ def test_what_a_job_may_ask_for(stage0, options):
     ["--bind", "/etc"], ["--bind=/etc:/x"], ["--isolation", "none"], ["--isolation", "standard"], ["--network", "host"],
     ["--image", "/x"], ["--mem", "100G"], ["--timeout=1h"], ["--changes", "/etc/passwd"], ["--changes", "a/../../b"],
     ["--changes", ""],
-    ["--cow", ".."], ["--cow=/tmp/x"], ["--trace=/tmp/x"], ["--cpus", "1; id"], ["--end-with", "1"], ["--env"],
+    ["--cow", ".."], ["--cow=/tmp/x"], ["--trace=/tmp/x"], ["--cpus", "1; id"], ["--nice", "-5"], ["--end-with", "1"], ["--env"],
     ["stray"], ["--", "x"], ["-X", "mem=1"], ["--root", "--nonsense", "x"],
 ])
 def test_what_is_not_for_jobs_to_choose(stage0, options):
