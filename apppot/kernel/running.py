@@ -144,7 +144,7 @@ class RunningMachine:
     def own_filters(self, tid):
         """How many seccomp filters a task has from the supervisor."""
         task = self.tasks.get(tid)
-        return 1 + (self.handover is not None) + (task is not None and task.identity_filter)
+        return 1 + (self.handover is not None) + (task is not None and bool(task.identity_filter))
 
     def stopped(self, tid):
         """Whether job control has stopped the task."""
