@@ -1,5 +1,7 @@
 """What snapshots cost: 1,000 changed files over bases of 6,000 and of 60,000 files. The base's size must not matter.
 
+They are in 60 directories of 100 files in both: a directory in which something changed is a change as well.
+
     python -m benchmarks.snapshots [--json]
 """
 
@@ -14,7 +16,7 @@ import time
 from pathlib import Path
 
 BASES = (6000, 60000)
-CHANGED = 1000
+CHANGED, IN_DIRECTORIES, A_DIRECTORY = 1000, 60, 100
 SIZE = 4000
 ROUNDS = 5
 MOST_GROWTH = 1.5          # of a cost, from the small base to the large one
@@ -22,10 +24,18 @@ MOST_GROWTH = 1.5          # of a cost, from the small base to the large one
 
 def make_base(top, files):
     for number in range(files):
-        directory = top / f"usr/share/d{number // 100}"
-        if number % 100 == 0:
+        directory = top / f"usr/share/d{number // A_DIRECTORY}"
+        if number % A_DIRECTORY == 0:
             directory.mkdir(parents=True)
         (directory / f"f{number}").write_bytes(b"%d\n" % number)
+
+
+def changed(files):
+    """Numbers of the files that change, evenly over the directories that have such."""
+    apart = files // A_DIRECTORY // IN_DIRECTORIES * A_DIRECTORY
+    for turn in range(CHANGED):
+        place, directory = divmod(turn, IN_DIRECTORIES)
+        yield directory * apart + place * (A_DIRECTORY * IN_DIRECTORIES // CHANGED)
 
 
 def seconds(function):
@@ -55,8 +65,8 @@ def measure(top, files):
         return Namespace(Overlay(image.layers, cow.upper, cow.work, ownership), ownership, cow=cow), Snapshots(cow, image, ownership)
 
     ns, one = machine("one")
-    for number in range(0, files, files // CHANGED):
-        node = ns.resolve(KERNEL, b"/usr/share/d%d/f%d" % (number // 100, number))
+    for number in changed(files):
+        node = ns.resolve(KERNEL, b"/usr/share/d%d/f%d" % (number // A_DIRECTORY, number))
         with open(ns.open(KERNEL, node, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(os.urandom(SIZE))
     archive = os.fsencode(top / "changes.tar.gz")
