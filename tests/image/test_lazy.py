@@ -349,6 +349,12 @@ machine.close()
 """ % ROOT
 
 
+BY_NAME = """
+for number in range(0, 300, 2):
+    attempt(machine.read, b"/many/%03d" % number)
+"""
+
+
 def run(image, place, cow, extra=""):
     return subprocess.Popen([sys.executable, "-c", RUN, os.fspath(image), os.fspath(place), cow, extra],
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -364,7 +370,7 @@ def is_whole(image, place, source):
 
 
 def test_eight_at_once_on_a_cold_cache(image, source, tmp_path):
-    running = [run(image, tmp_path, f"cow{number}") for number in range(8)]
+    running = [run(image, tmp_path, f"cow{number}", BY_NAME * (number % 2)) for number in range(8)]
     for process in running:
         output, _ = process.communicate(timeout=120)
         assert (process.returncode, output) == (0, b"")
@@ -373,7 +379,7 @@ def test_eight_at_once_on_a_cold_cache(image, source, tmp_path):
 
 def test_killed_while_filling(image, source, tmp_path):
     for number in range(12):
-        process = run(image, tmp_path, f"cow{number}")
+        process = run(image, tmp_path, f"cow{number}", BY_NAME * (number % 2))
         if number % 4 == 3:
             other = run(image, tmp_path, f"other{number}")
         deadline = time.monotonic() + 20
