@@ -50,14 +50,14 @@ class Terminal:
         return found
 
     def end(self, timeout=20):
-        while self.process.poll() is None and timeout > 0:
+        deadline = time.monotonic() + timeout
+        while self.process.poll() is None and time.monotonic() < deadline:
             if select.select([self.master], [], [], 0.1)[0]:
                 try:
                     self.seen += os.read(self.master, 65536).decode(errors="replace")
-                except OSError:
-                    pass
-            timeout -= 0.1
-        return self.process.wait(timeout=5)
+                except OSError:     # the last one has closed it
+                    break
+        return self.process.wait(timeout=max(5, deadline - time.monotonic()))
 
 
 @pytest.fixture
