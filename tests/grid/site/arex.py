@@ -11,7 +11,6 @@ from pathlib import Path
 from .daemons import SiteError, clean, halt, run, running, wait_for, write
 
 SHIPPED = Path("/usr/share/arc")
-PORTS = {"fork": 18443, "slurm": 18444}
 RTE = "ENV/APPPOT-1.0"
 SECONDS_BETWEEN_LOOKS = 2
 CONFIGURATION = """\
@@ -89,7 +88,7 @@ class Arex:
 
     def __init__(self, place, lrms, certificates, slurm):
         self.place, self.lrms, self.certificates, self.slurm = place, lrms, certificates, slurm
-        self.port = PORTS[lrms]
+        self.port = place.port(lrms)
         self.url = f"https://localhost:{self.port}/arex"
         self.own = place.sub(lrms)
         self.configuration = self.own / "arc.conf"

@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import random
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -29,11 +31,32 @@ class Place:
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
         return path
 
+    def port(self, name):
+        """A port for this daemon of the site's, free on the loopback interface when it is first asked for.
+
+        Two sites on one computer have different ones. They are below those that the kernel gives to clients.
+        """
+        file = self.sub("ports") / name
+        if not file.exists():
+            while not _is_free(number := random.randrange(20000, 32000)):
+                pass
+            file.write_text(str(number))
+        return int(file.read_text())
+
     def give(self, path, mode):
         """Make the file or directory the account's own."""
         os.chown(path, self.account.pw_uid, self.account.pw_gid)
         os.chmod(path, mode)
         return path
+
+
+def _is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def write(path, text, mode=0o644):

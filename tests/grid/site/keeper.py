@@ -7,6 +7,7 @@ too: {"error": line or null, "lacking": whether this computer can't have a site}
 
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -20,8 +21,9 @@ SOCKET = "keeper"
 
 def serve(place, rte):
     """Answer until SIGTERM, then stop the site."""
+    Site(place, rte).stop()             # what a keeper that was killed has left
+    shutil.rmtree(place.directory / "ports", ignore_errors=True)
     site = Site(place, rte)
-    site.stop()             # what a keeper that was killed has left
     path = place.directory / SOCKET
     path.unlink(missing_ok=True)
     signal.signal(signal.SIGTERM, _end)

@@ -6,7 +6,6 @@ import subprocess
 
 from .daemons import clean, halt, run, running, wait_for, write
 
-CONTROLLER_PORT, NODE_PORT = 16817, 16818
 COMMANDS = "sbatch squeue scontrol sinfo scancel srun salloc sacct".split()
 CONFIGURATION = """\
 ClusterName=apppot
@@ -61,7 +60,8 @@ class Slurm:
             shutil.chown(key, "munge", "munge")
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 9 // 10 >> 20
         write(self.directory / "slurm.conf", CONFIGURATION.format(
-            munge=self.munge, slurm=self.directory, memory=memory, controller_port=CONTROLLER_PORT, node_port=NODE_PORT))
+            munge=self.munge, slurm=self.directory, memory=memory, controller_port=self.place.port("slurmctld"),
+            node_port=self.place.port("slurmd")))
         for name in COMMANDS:
             write(self.bin / name, f'#!/bin/sh\nSLURM_CONF={self.directory}/slurm.conf exec /usr/bin/{name} "$@"\n', 0o755)
 
