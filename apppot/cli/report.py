@@ -3,21 +3,26 @@
 import os
 import sys
 
+from apppot import messages
 from apppot.errors import STATUS_FAILED, AppPotError
 
 
 def say(program, message, stream=None):
-    line = f"{program}: {message}\n"
+    """`stream`: instead of standard error. Where it can't be written the exit status still tells."""
+    line = f"{program}: {message}"
+    if stream is None:
+        messages.tell(line)
+        return
     try:
-        stream = stream or sys.stderr
-        stream.write(line)
+        stream.write(line + "\n")
         stream.flush()
-    except (OSError, ValueError, AttributeError):       # closed or full: the exit status still tells
+    except (OSError, ValueError):
         pass
 
 
 def guard(program, function, *arguments):
     """Return function's exit status; turn what goes wrong into one line and a status."""
+    messages.occupy_standard_streams()
     try:
         status = function(*arguments)
         if sys.stdout is not None:          # the caller may have closed it

@@ -22,9 +22,9 @@ from errno import EIO, ENOENT, ENOTDIR
 import fcntl
 import os
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK
-import sys
 import time
 
+from apppot import messages
 from apppot.errors import AppPotError
 from apppot.image import detect, xattrs
 from apppot.image.image import Image
@@ -246,7 +246,7 @@ class LazyTree(Layer):
         except AppPotError as error:
             if not self._told:
                 self._told = True
-                print(f"apppot: {error.message}", file=sys.stderr)
+                messages.tell(f"apppot: {error.message}")
             raise OSError(EIO, os.strerror(EIO)) from error
 
     # The index

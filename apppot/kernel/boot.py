@@ -18,8 +18,8 @@ from apppot.kernel.signals import Attendant
 from apppot.kernel.supervisor import Supervisor
 from apppot.kernel.task import FsState, Task, ThreadGroup
 from apppot.machine import JOB, what_runs
-from apppot.platform import affinity, handover, libc, seccomp
-from apppot.platform.layout import STUB_BASE, STUB_END
+from apppot.platform import affinity, handover, libc, seccomp, tlb
+from apppot.platform.layout import STUB_BASE, STUB_END, TLB_OFFSET
 from apppot.platform.window import Window
 from apppot.syscalls import programs
 from apppot.syscalls.table import IDENTITY, OWNERS
@@ -321,6 +321,8 @@ def _why_not_fast(machine, running):
         return "--trace"
     if not running.wall.fast:
         return "this kernel's Landlock can't confine it"
+    if not running.window.reserve(TLB_OFFSET, tlb.SIZE):
+        return "there is no room for its cache"
     return None
 
 

@@ -61,7 +61,7 @@ class FastPath:
         self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
         self._with_segment = {}            # host path of a copy -> (Elf of the original, Elf of the copy)
         self.plain = Caller(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups()))
-        self.recorded = Recorded(running.window.memory, self.ns.ownership.records, self.tlb.now_recorded)
+        self.recorded = Recorded(running.window, self.ns.ownership.records, self.tlb.now_recorded, self.tlb.switch_off)
         self.ns.cache = self
         self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
         self.links_moving = self.tlb.links_moving

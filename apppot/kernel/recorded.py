@@ -13,10 +13,10 @@ _COUNTED = 10000
 
 
 class Recorded:
-    """`records`: the machine's ownership.Records, which it watches; `first`: see Inodes."""
+    """`records`: the machine's ownership.Records, which it watches; the others: see Inodes."""
 
-    def __init__(self, memory, records, first):
-        self.inodes = Inodes(memory, first)
+    def __init__(self, window, records, first, no_room):
+        self.inodes = Inodes(window, first, no_room)
         self.records = records
         for key in records:
             self.inodes.mark(key)  # those in the table are for the files that are looked at

@@ -10,6 +10,9 @@ from apppot.errors import AppPotError
 from apppot.image.workplace import Workplace, remove_dead
 
 
+_ROOM = 16 << 20                           # bytes: what a machine's window takes, with room for many tasks
+
+
 def places(machine=None):
     """Host directories for run directories, best first: in memory, since the window is written at every stop.
 
@@ -19,8 +22,14 @@ def places(machine=None):
     given = [] if machine is None else [os.path.realpath(bind.host) for bind in machine.binds if not bind.read_only]
     if machine is not None and machine.job_dir != b"/":
         given.append(os.path.realpath(machine.job_dir))
-    return [place for place in found if place and place.startswith(b"/") and os.access(place, os.W_OK | os.X_OK)
-            and not any(_is_in(os.path.realpath(place), directory) for directory in given)]
+    usable = [place for place in found if place and place.startswith(b"/") and os.access(place, os.W_OK | os.X_OK)
+              and not any(_is_in(os.path.realpath(place), directory) for directory in given)]
+    return sorted(usable, key=_is_full)
+
+
+def _is_full(place):
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize < _ROOM
 
 
 def _is_in(path, directory):

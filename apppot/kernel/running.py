@@ -3,9 +3,9 @@
 import os
 import signal
 import stat
-import sys
 from errno import EACCES, EBADF
 
+from apppot import messages
 from apppot.errors import STATUS_TIMEOUT
 from apppot.kernel import identity, loading
 from apppot.kernel.limits import TaskCount
@@ -103,20 +103,20 @@ class RunningMachine:
     def say(self, text):
         """One line to the user, unless --quiet."""
         if not self.machine.quiet:
-            _write_line(text)
+            messages.tell(f"apppot-start: {text}")
 
     def end(self, text):
         """End the machine because of a limit, and say of which; any thread may."""
         if not self.ended:
             self.ended = True
-            _write_line(text)
+            messages.tell(f"apppot-start: {text}")
             self.kill_all()
 
     def time_is_over(self, text):
         """Say so; the machine's status is no more the program's."""
         if not self.ended:
             self.ended, self.end_status = True, STATUS_TIMEOUT
-            _write_line(text)
+            messages.tell(f"apppot-start: {text}")
 
     def kill_all(self):
         for tgid in self.processes():
@@ -252,15 +252,6 @@ class RunningMachine:
 
 def _mask(processors):
     return sum(1 << number for number in processors)
-
-
-def _write_line(text):
-    """To standard error, which may be closed, full, or a terminal that is gone."""
-    try:
-        sys.stderr.write(f"apppot-start: {text}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        pass
 
 
 def _holds_master(tgid, line):

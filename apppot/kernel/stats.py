@@ -3,9 +3,9 @@
 import os
 import resource
 import struct
-import sys
 import time
 
+from apppot import messages
 from apppot.platform.layout import FAST_HITS, HITS
 from apppot.syscalls import dispatch
 
@@ -77,7 +77,7 @@ class Stats:
             for host, sites, others in fast.counts():
                 name = os.fsdecode(os.path.basename(host))
                 lines.append(f"fast path: {name}: {sites} sites patched, {others} of no known form")
-        sys.stderr.write("\n".join(lines) + "\n")
+        messages.tell("\n".join(lines))
 
     def _usage(self, memory):
         """Lines about processor time, memory, input and output. A process's peak counts pages of files that it maps, too."""

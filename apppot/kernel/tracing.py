@@ -2,10 +2,10 @@
 
 import errno
 import os
-import sys
 
 from ptrace.syscall.prototypes import SYSCALL_PROTOTYPES
 
+from apppot import messages
 from apppot.syscalls import dispatch
 from apppot.syscalls.answer import Run, RunHere
 from apppot.syscalls.decode import Fd, Int, Long, MaybePath, Path
@@ -18,13 +18,28 @@ class Trace:
 
     def __init__(self, path):
         # Unbuffered by lines, so that a killed run's log is complete.
-        self._file = sys.stderr if path == b"-" else open(path, "w", buffering=1, errors="backslashreplace")
+        self._file = None if path == b"-" else open(path, "w", buffering=1, errors="backslashreplace")
+        self._name = path
+
+    def _write(self, line):
+        if self._name == b"-":
+            messages.tell(line)
+        elif self._file is not None:
+            try:
+                self._file.write(line + "\n")
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error):
+        messages.tell(f"apppot-start: --trace {os.fsdecode(self._name)}: {error.strerror}; the rest of the log is lost")
+        file, self._file = self._file, None
+        _close(file)
 
     def call(self, task, number, arguments, answer):
         """A call was answered with `answer`; a result that is not known yet is written by result()."""
         text = f"{task.tid} {dispatch.name(number)}({', '.join(_arguments(task, number, arguments))})"
         if answer.__class__ is int:
-            self._file.write(f"{text} = {_result(answer)}\n")
+            self._write(f"{text} = {_result(answer)}")
         else:
             if isinstance(answer, Run):
                 values = ", ".join(_value(value) for value in answer.args.values())
@@ -33,12 +48,19 @@ class Trace:
 
     def result(self, task, result):
         if task.traced is not None:
-            self._file.write(f"{task.traced} = {_result(result)}\n")
+            self._write(f"{task.traced} = {_result(result)}")
             task.traced = None
 
     def close(self):
-        if self._file is not sys.stderr:
-            self._file.close()
+        if self._file is not None:
+            _close(self._file)
+
+
+def _close(file):
+    try:
+        file.close()
+    except OSError:                            # what is buffered can't be written
+        return
 
 
 def _arguments(task, number, values):

@@ -6,8 +6,8 @@ machine and with its task, at any moment, so what it makes must be of use as a w
 
 import os
 import signal
-import sys
 
+from apppot import messages
 from apppot.platform import libc
 
 
@@ -41,7 +41,7 @@ class Workers:
             except KeyboardInterrupt:
                 status = 130
             except BaseException as error:
-                sys.stderr.write(f"apppot-start: internal error in a worker: {type(error).__name__}: {error}\n")
+                messages.tell(f"apppot-start: internal error in a worker: {type(error).__name__}: {error}")
             finally:
                 os._exit(status)
         self._work[pid] = task, number, later

@@ -25,15 +25,26 @@ _KEEP = 0xFFFFFFFF
 
 
 class Inodes:
-    """Writes the table. `memory` is the window's map; `first()` is called when the first inode is marked."""
+    """Writes the table into the Window. `first()` is called when the first inode is marked; `no_room()` when there is no memory
+    for the table: nothing may be answered then that would need it."""
 
-    def __init__(self, memory, first):
-        self._memory = memory
-        self._first = first
+    def __init__(self, window, first, no_room):
+        self._window, self._memory = window, window.memory
+        self._first, self._no_room = first, no_room
+        self._ready = None                 # None: not reserved yet; False: there was no room
         self._turn = 0
+
+    def _writable(self):
+        if self._ready is None:
+            self._ready = self._window.reserve(_BITMAP, _TABLE + _PLACES * _SIZE - _BITMAP)
+            if not self._ready:
+                self._no_room()
+        return self._ready
 
     def mark(self, key):
         """The inode (st_dev, st_ino) may have a record."""
+        if not self._writable():
+            return
         bit = _hash(key) >> 64 - RECORD_BITS
         self._memory[_BITMAP + (bit >> 3)] |= 1 << (bit & 7)
         if self._first is not None:
@@ -41,6 +52,8 @@ class Inodes:
             self._first = None
 
     def is_marked(self, key):
+        if not self._ready:
+            return False
         bit = _hash(key) >> 64 - RECORD_BITS
         return self._memory[_BITMAP + (bit >> 3)] >> (bit & 7) & 1
 
@@ -81,6 +94,8 @@ class Inodes:
             self._end(place, sequence)
 
     def _write(self, key, flags, *numbers):
+        if not self._writable():
+            return
         place = self._find(key)
         if place is None:
             place = self._free(key)
@@ -98,6 +113,8 @@ class Inodes:
 
     def _find(self, key):
         """Offset of an inode's record, or None."""
+        if not self._ready:
+            return None
         start = _hash(key) >> 64 - INODE_BITS
         for probe in range(PROBES):
             place = _TABLE + (start + probe) % _PLACES * _SIZE

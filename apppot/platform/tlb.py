@@ -18,6 +18,7 @@ LOADED, NEARLY, LOADING = range(3)         # how far its dynamic loader is: stru
 
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
+SIZE = 0x1000 + ENTRIES * _ENTRY_SIZE      # of header and entries, from TLB_OFFSET on
 _HEADER = struct.Struct("<IIIIIII")
 _ENTRY = struct.Struct("<IIQQQQHHHHQ208s240s")         # from `space` on
 _WORD = struct.Struct("<I")
@@ -29,7 +30,7 @@ class Tlb:
     """Writes the cache. `memory` is the window's map. `generation`: of directories."""
 
     def __init__(self, memory, uid, gid):
-        self._memory = memory
+        self._memory, self._on = memory, 1
         self.generation = self._names = 1
         self._recorded = self._unsettled = 0
         self._uid, self._gid = uid, gid
@@ -37,8 +38,13 @@ class Tlb:
         self._header()
 
     def _header(self):
-        _HEADER.pack_into(self._memory, TLB_OFFSET, 1, self.generation, self._names, self._recorded, self._uid, self._gid,
+        _HEADER.pack_into(self._memory, TLB_OFFSET, self._on, self.generation, self._names, self._recorded, self._uid, self._gid,
                           self._unsettled)
+
+    def switch_off(self):
+        """From now on the stub answers nothing, in no process."""
+        self._on = 0
+        self._header()
 
     # -- voiding
 

@@ -3,6 +3,9 @@
 It holds the seccomp programs the stub installs, areas for long argument vectors of scripts, and an argument slot for
 each task that makes translated calls. A slot starts with the save area from which the stub's gadget restores the
 registers; strings and structures follow.
+
+The file is sparse. Where the file system has no room for a page that is touched, the toucher gets SIGBUS: so each part is
+reserved before the supervisor uses it. Guests only read, and a fault of theirs in the stub is a miss.
 """
 
 import mmap
@@ -40,16 +43,26 @@ class Window:
             os.ftruncate(fd, self.size)
             self._map = mmap.mmap(fd, self.size)
         except OSError as error:
+            os.close(fd)
             limit = _LIMITS.get(error.errno)
             if limit is None:
                 raise
             raise AppPotError(f"the caller's limit of {limit} is too low: a machine takes {self.size >> 20} MiB of it") from None
-        finally:
-            os.close(fd)
+        self._fd = fd
+        if not self.reserve(_PROGRAMS, _PROGRAMS_SIZE):
+            raise AppPotError(f"{os.fsdecode(path)}: no room on the file system; set TMPDIR to a directory that has some")
         self._free_slots = []
         self._slots_made = 0
         self._free_vectors = list(range(VECTORS))
         self._programs_used = 0
+
+    def reserve(self, offset, size):
+        """Whether there is room for this part, which can then be written and read."""
+        try:
+            os.posix_fallocate(self._fd, offset, size)
+        except OSError:
+            return False
+        return True
 
     @property
     def memory(self):
@@ -59,13 +72,16 @@ class Window:
     # -- argument slots
 
     def new_slot(self):
-        """Offset of a free slot, or None when every one is taken."""
+        """Offset of a free slot, or None when every one is taken, or memory is."""
         if self._free_slots:
             return self._free_slots.pop()
         if self._slots_made == self._slots:
             return None
+        slot = _SLOTS_START + self._slots_made * SLOT_SIZE
+        if not self.reserve(slot, SLOT_SIZE):
+            return None
         self._slots_made += 1
-        return _SLOTS_START + (self._slots_made - 1) * SLOT_SIZE
+        return slot
 
     def free_slot(self, slot):
         self._free_slots.append(slot)
@@ -85,9 +101,15 @@ class Window:
     # -- argument vectors of scripts and of sudo
 
     def new_vector(self):
-        return _VECTORS + self._free_vectors.pop() * VECTOR_SIZE if self._free_vectors else None
+        if not self._free_vectors or not self.reserve(_VECTORS + self._free_vectors[-1] * VECTOR_SIZE, VECTOR_SIZE):
+            return None
+        return _VECTORS + self._free_vectors.pop() * VECTOR_SIZE
 
     def free_vector(self, vector):
+        try:
+            self._map.madvise(mmap.MADV_REMOVE, vector, VECTOR_SIZE)
+        except OSError:                        # a file system without holes
+            pass
         self._free_vectors.append((vector - _VECTORS) // VECTOR_SIZE)
 
     # -- seccomp programs
@@ -104,3 +126,4 @@ class Window:
 
     def close(self):
         self._map.close()
+        os.close(self._fd)

@@ -42,7 +42,7 @@ class Table:
         self.code = code
         self.window = Window(os.fsencode(path))
         self.tlb = tlb.Tlb(self.window.memory, UID, GID)
-        self.inodes = inodes.Inodes(self.window.memory, self.tlb.now_recorded)
+        self.inodes = inodes.Inodes(self.window, self.tlb.now_recorded, self.tlb.switch_off)
         fd = os.open(path, os.O_RDONLY)
         self.maps = [self._map(WINDOW_BASE, SIZE, mmap.PROT_READ, mmap.MAP_SHARED, fd),
                      self._map(FAST_STATE, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)]
