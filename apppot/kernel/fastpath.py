@@ -49,6 +49,14 @@ _IDENTITY = _numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "s
                      "capset", "chroot", "seccomp", "prctl", "unshare")
 
 
+def _excepted(directory):
+    """The except_bits of the mount points in a directory."""
+    bits = 0
+    for name in directory.mounts or ():
+        bits |= tlb.except_bit(name)
+    return bits
+
+
 class FastPath:
     """`image`, `own`: the Patched copies of the image's files, kept in the cache, and of what the machine's users make, in
     the run directory. Made only where Landlock is the wall (DESIGN §4.2)."""
@@ -217,15 +225,16 @@ class FastPath:
             return
         for_root = self._for_root(task, path, start)
         pure = self._put_directory(directory, base, head, for_root)
+        if pure and directory.mounts and tlb.except_bit(name) & _excepted(directory):
+            pure = False
+        node = directory.fixed.get(name)
         if whole and directory.fs.cached:
-            node = directory.fixed.get(name) or directory.fs.lookup(task.caller, directory, name)
+            node = node or directory.fs.lookup(task.caller, directory, name)
             if pure and node.kind:
                 self._put_inode(directory, node)
             self._put_name(task, directory, (base, path, start), node, pure, for_root)
-        else:
-            node = directory.fixed.get(name)
-            if node is not None and node.mount.fs.unchanging:
-                self.tlb.put(tlb.NAME, base, path, tlb.FILE, tlb.WRITABLE | for_root, node.host)
+        elif node is not None and node.mount.fs.unchanging:
+            self.tlb.put(tlb.NAME, base, path, tlb.FILE, tlb.WRITABLE | for_root, node.host)
 
     def _for_root(self, task, path, start):
         """FOR_ROOT, or 0 when plain processes may go the way as well."""
@@ -236,12 +245,22 @@ class FastPath:
     def _put_open_directory(self, node, key):
         """The entry of a directory that guests have open; `key`: its (st_dev, st_ino)."""
         directory = self.ns.directory(KERNEL, node)
+        self._put_directory(directory, key, b"", self._search_for_root(directory))
+
+    def _put_place(self, node, base, text, for_root):
+        """The entry of a directory by its whole name, and what is recorded of it."""
+        directory = self.ns.directory(KERNEL, node)
+        for_root = for_root & tlb.FOR_ROOT | self._search_for_root(directory)
+        if self._put_directory(directory, base, text, for_root) and directory.fs.cached:
+            self.recorded.missed(directory.node, directory.fs.recorded_file(directory.node))
+
+    def _search_for_root(self, directory):
+        """FOR_ROOT, or 0 when plain processes may search a directory themselves."""
         try:
             directory.fs.search(self.plain, directory)
         except OSError:
-            self._put_directory(directory, key, b"", tlb.FOR_ROOT)
-        else:
-            self._put_directory(directory, key, b"", 0)
+            return tlb.FOR_ROOT
+        return 0
 
     def _put_inode(self, directory, node):
         """What is recorded of an existing file in a directory that is `native`."""
@@ -254,7 +273,9 @@ class FastPath:
 
     def _put_directory(self, directory, base, text, for_root):
         """The entry of a directory; whether names in it need none of their own. for_root: the flag or 0."""
-        native = None if directory.mounts else directory.fs.native(directory)
+        native = directory.fs.native(directory)
+        if native is not None and native[1] and directory.mounts:
+            native = None
         if native is not None and not text and base != (0, 0):
             status = os.lstat(native[0])   # a descriptor may be of a lower directory that was renamed since
             if (status.st_dev, status.st_ino) != base:
@@ -264,7 +285,8 @@ class FastPath:
             return False
         host, writable, verify = native
         flags = for_root
-        if directory.fs.plain_directory(directory):
+        excepted = _excepted(directory)
+        if not excepted and directory.fs.plain_directory(directory):
             flags |= tlb.LISTABLE
         if writable:
             flags |= tlb.WRITABLE
@@ -278,9 +300,10 @@ class FastPath:
         if verify:
             status = os.lstat(host)
             flags, identity = flags | tlb.VERIFY, (status.st_dev, status.st_ino)
-        if flags & tlb.RECORDED and not text and self.recorded.inodes.put_directory(base, self.tlb.generation, flags):
+        if flags & tlb.RECORDED and not text and not excepted and self.recorded.inodes.put_directory(base, self.tlb.generation, flags):
             return True
-        self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity, directory.mount.number)
+        self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity, directory.mount.number,
+                     excepted)
         return True
 
     def _put_library(self, task, path, host, copy):
@@ -305,6 +328,8 @@ class FastPath:
             return
         elif node.kind == _S_IFDIR:
             self.tlb.put(tlb.NAME, base, path, tlb.PLACE, flags, b"")
+        if node.kind == _S_IFDIR:
+            self._put_place(node, base, path, flags)
         if node.kind == _S_IFREG and node.mount.fs.cached:
             of_layer = node.mount.fs.recorded_file(node)
             self.recorded.missed(node, of_layer)

@@ -9,7 +9,7 @@ import struct
 
 from apppot.platform.layout import TLB_OFFSET
 
-ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 240
+ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 232
 DIRECTORY, NAME, CWD, LIBRARY = 1, 2, 3, 4 # key spaces
 MERGED, PURE, FILE, ABSENT, PLACE = range(5)   # kinds
 WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK = (1 << bit for bit in range(8))
@@ -20,7 +20,7 @@ _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
 SIZE = 0x1000 + ENTRIES * _ENTRY_SIZE      # of header and entries, from TLB_OFFSET on
 _HEADER = struct.Struct("<IIIIIII")
-_ENTRY = struct.Struct("<IIQQQQHHHHQ208s240s")         # from `space` on
+_ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
 _GOLDEN, _PRIME = 0x9E3779B97F4A7C15, 0x100000001B3
@@ -75,9 +75,10 @@ class Tlb:
 
     # -- filling
 
-    def put(self, space, base, text, kind, flags, host, identity=(0, 0), mount=0):
+    def put(self, space, base, text, kind, flags, host, identity=(0, 0), mount=0, excepted=0):
         """Make the entry of (`base`, `text`). `base`: (st_dev, st_ino) a relative text starts from, else (0, 0).
-        `identity`: the same of the host's directory. `mount`: the number of what a directory is on."""
+        `identity`: the same of the host's directory. `mount`: the number of what a directory is on.
+        `excepted`: the except_bit of each name in it that the entry does not serve."""
         if len(text) > TEXT or len(host) > HOST:
             return
         key = _hash(text, base, space)
@@ -87,8 +88,8 @@ class Tlb:
         _WORD.pack_into(memory, place, sequence | 1)
         generation = self.generation if space == DIRECTORY else self._names
         _WORD.pack_into(memory, place + 4, key)
-        _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, mount, text,
-                         host)
+        _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, mount, excepted,
+                         text, host)
         _WORD.pack_into(memory, place, (sequence | 1) + 1 & 0xFFFFFFFF)
 
     def _place(self, key, base, text, space):
@@ -97,7 +98,7 @@ class Tlb:
         for probe in range(PROBES):
             place = _FIRST + (key + probe) % ENTRIES * _ENTRY_SIZE
             hashed, = _WORD.unpack_from(self._memory, place + 4)
-            kind, generation, dev, ino, _, _, length, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
+            kind, generation, dev, ino, _, _, length, _, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
             if hashed == key and (kind, dev, ino) == (space, *base) and known[:length] == text:
                 return place
             if void is None and generation != (self.generation if kind == DIRECTORY else self._names):
@@ -106,6 +107,14 @@ class Tlb:
             return void
         turn = self._next[key & 0xFF] = self._next.get(key & 0xFF, 0) + 1
         return _FIRST + (key + turn % PROBES) % ENTRIES * _ENTRY_SIZE
+
+
+def except_bit(name):
+    """The bit of a last component in an entry's `excepted`, as in excepted() of stub/names.c: others may have the same."""
+    h = 0
+    for byte in name:
+        h = h * 31 + byte & 0xFFFFFFFF
+    return 1 << ((h * _GOLDEN & _MASK) >> 58)
 
 
 def _hash(text, base, space):

@@ -32,7 +32,7 @@ static int do_stat(struct frame *f, int dirfd, const char *path, void *buffer, i
     int how = flags & AT_SYMLINK_NOFOLLOW ? 0 : FOLLOW;
     if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) || !split(&n, dirfd, path)) return MISS;
     if (translate(&n) && stat_at(f, &n, buffer, flags, how)) return HIT;
-    if (!how || !translate_name(&n)) return MISS;
+    if (!translate_name(&n, how)) return MISS;
     return absent(f, &n) || stat_at(f, &n, buffer, flags, how);
 }
 
@@ -57,8 +57,12 @@ static int do_statx(struct frame *f) {
     struct statx64 *buffer = (struct statx64 *)f->r8;
     int flags = (int)f->rdx;
     if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE)
-        || !split(&n, (int)f->rdi, (const char *)f->rsi) || !translate(&n))
+        || !split(&n, (int)f->rdi, (const char *)f->rsi))
         return MISS;
+    if (!translate(&n)) {
+        if (!translate_name(&n, !(flags & AT_SYMLINK_NOFOLLOW))) return MISS;
+        if (absent(f, &n)) return HIT;
+    }
     long result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
     if (result < 0 || (!(flags & AT_SYMLINK_NOFOLLOW) && (st.mode & S_IFMT) == S_IFLNK)) return MISS;
@@ -67,14 +71,14 @@ static int do_statx(struct frame *f) {
     return show_statx(buffer, st.dev, st.ino, n.flags) ? (f->result = 0, HIT) : MISS;
 }
 
-static int do_access(struct frame *f, int dirfd, const char *path, int mode) {
+static int do_access(struct frame *f, int dirfd, const char *path, int mode, int flags) {
     struct name n;
     struct stat64 st;
     struct inode i;
     /* What the host user may do, virtual root may too; whatever is refused is a miss. */
-    if (mode & ~7 || !split(&n, dirfd, path)) return MISS;
+    if (mode & ~7 || flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW) || !split(&n, dirfd, path)) return MISS;
     if (!translate(&n)) {
-        if (!translate_name(&n)) return MISS;
+        if (!translate_name(&n, !(flags & AT_SYMLINK_NOFOLLOW))) return MISS;
         if (absent(f, &n)) return HIT;
     }
     if (mode & W_OK && !(n.flags & WRITABLE)) return MISS;
@@ -139,7 +143,7 @@ static int do_open(struct frame *f, int dirfd, const char *path, int flags, int 
     if (state()->loading && flags == O_CLOEXEC && (is_text(n.last, "libc.so.6") || is_text(n.last, "libpthread.so.0")))
         return open_library(f, &n);
     if (translate(&n) && open_at(f, &n, flags, mode)) return HIT;
-    if (flags & O_NOFOLLOW || !translate_name(&n) || (flags & O_CREAT && n.kind == ABSENT)) return MISS;
+    if (!translate_name(&n, !(flags & O_NOFOLLOW)) || (flags & O_CREAT && n.kind == ABSENT)) return MISS;
     return absent(f, &n) || open_at(f, &n, flags, mode);
 }
 
@@ -172,11 +176,9 @@ static int answer(struct frame *f) {
             return do_fstat(f, (int)f->rdi, (struct stat64 *)f->rdx);
         return do_stat(f, (int)f->rdi, (const char *)f->rsi, (void *)f->rdx, (int)f->r10);
     case NR_statx: return do_statx(f);
-    case NR_access: return do_access(f, AT_FDCWD, (const char *)f->rdi, (int)f->rsi);
-    case NR_faccessat: return do_access(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx);
-    case NR_faccessat2:
-        if (f->r10 & ~(uint64_t)(AT_EACCESS | AT_SYMLINK_NOFOLLOW)) return MISS;
-        return do_access(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx);
+    case NR_access: return do_access(f, AT_FDCWD, (const char *)f->rdi, (int)f->rsi, 0);
+    case NR_faccessat: return do_access(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx, 0);
+    case NR_faccessat2: return do_access(f, (int)f->rdi, (const char *)f->rsi, (int)f->rdx, (int)f->r10);
     case NR_readlink: return do_readlink(f, AT_FDCWD, (const char *)f->rdi, (char *)f->rsi, (int)f->rdx);
     case NR_readlinkat: return do_readlink(f, (int)f->rdi, (const char *)f->rsi, (char *)f->rdx, (int)f->r10);
     case NR_getcwd: return do_getcwd(f, (char *)f->rdi, f->rsi);

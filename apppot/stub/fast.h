@@ -14,7 +14,7 @@ struct frame {
 };
 
 /* The translation cache in the window. */
-enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 240 };
+enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 232 };
 enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3,             /* CWD: the host text is a guest path */
        SPACE_LIBRARY = 4 };                                             /* a NAME for the dynamic loader alone */
 enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind of an entry; PLACE: of a directory's name */
@@ -39,6 +39,7 @@ struct entry {
     uint64_t host_dev, host_ino;        /* of the host directory, for VERIFY */
     uint16_t length, host_length, kind, flags;
     uint64_t mount;                     /* that a directory is on */
+    uint64_t excepted;                  /* a bit for each mount point in it: such a name has an entry of its own, or none */
     char text[TLB_TEXT];
     char host[TLB_HOST];
 };

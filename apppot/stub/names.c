@@ -35,6 +35,7 @@ int find(struct name *n, uint32_t length, uint32_t space) {
         n->host_length = e->host_length;
         n->generation = e->generation;
         n->mount = (uint32_t)e->mount;
+        n->excepted = e->excepted;
         n->host_dev = e->host_dev;
         n->host_ino = e->host_ino;
         if (n->host_length > TLB_HOST) return 0;
@@ -58,6 +59,7 @@ int find_directory(struct name *n) {
         n->host_length = 0;
         n->generation = s->generation;
         n->mount = s->mount;
+        n->excepted = 0;                                        /* it is DEEP */
         return 1;
     }
     struct inode i;
@@ -67,6 +69,7 @@ int find_directory(struct name *n) {
         n->host_length = 0;
         n->generation = i.generation;
         n->mount = 0;                                           /* of a lower directory: nothing is changed in it */
+        n->excepted = 0;                                        /* else it has an entry */
         return 1;
     }
     return find(n, 0, SPACE_DIRECTORY);
@@ -132,10 +135,18 @@ static int unchanged(struct name *n) {
            && st.dev == n->host_dev && st.ino == n->host_ino;
 }
 
+/* Whether the last component is a mount point's name, or looks like one. */
+static int excepted(struct name *n) {
+    if (!n->excepted) return 0;
+    uint32_t h = 0;
+    for (const char *c = n->last; *c; c++) h = h * 31 + (unsigned char)*c;
+    return n->excepted >> (h * 0x9E3779B97F4A7C15 >> 58) & 1;
+}
+
 /* Finds the host's name: of the directory's entry with the last component behind it. */
 int translate(struct name *n) {
     if (n->direct ? !find_directory(n) : !find(n, n->head, SPACE_DIRECTORY)) return 0;
-    if (n->kind == MERGED || !searchable(n) || !unchanged(n)) return 0;
+    if (n->kind == MERGED || excepted(n) || !searchable(n) || !unchanged(n)) return 0;
     if (n->direct) {
         n->host_length = 0;
     } else {
@@ -148,11 +159,17 @@ int translate(struct name *n) {
     return 1;
 }
 
-/* An entry of the whole name: a file in a directory of several layers, or behind a symlink. */
-int translate_name(struct name *n) {
-    if (!find(n, n->length, SPACE_NAME) || n->kind == PLACE || !searchable(n)) return 0;
-    n->dirfd = AT_FDCWD;
+/* An entry of the whole name: of a file or nothing in a directory of several layers, or a file behind a symlink; else that
+ * of the directory which has this name, or which a symlink of this name leads to. */
+int translate_name(struct name *n, int follow) {
+    int known = find(n, n->length, SPACE_NAME);
+    if (known && (!searchable(n) || (n->flags & LINK && !follow))) return 0;
     n->direct = 0;
+    if (!known || n->kind == PLACE) {
+        if (!known && !follow) return 0;
+        if (!find(n, n->length, SPACE_DIRECTORY) || n->kind == MERGED || !searchable(n) || !unchanged(n)) return 0;
+    }
+    n->dirfd = AT_FDCWD;
     return 1;
 }
 

@@ -15,6 +15,7 @@ struct name {
     uint64_t dev, ino;                  /* of the directory a relative name starts from */
     uint64_t host_dev, host_ino;        /* of the entry that was found */
     uint32_t kind, flags, host_length, generation, mount;
+    uint64_t excepted;                  /* of the same: names in the directory that it does not serve */
     char host[HOST_MAX];                /* what to call with; relative to dirfd when `direct` */
     int direct;
 };
@@ -27,7 +28,7 @@ int base(struct name *n, int dirfd);                            /* of a descript
 int find(struct name *n, uint32_t length, uint32_t space);
 int find_directory(struct name *n);
 int translate(struct name *n);                                  /* by the entry of its directory */
-int translate_name(struct name *n);                             /* by its own entry */
+int translate_name(struct name *n, int follow);                 /* by its own entry; follow: a symlink too */
 int names_no_link(struct name *n);                              /* by the same */
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
 

@@ -168,3 +168,94 @@ for line in sys.stdin:
     (job / "d").symlink_to("e")
     (job / "e" / "nowhere").write_text("found")
     assert look() == look() == "there 5"
+
+
+def _counted(done, call):
+    counted = re.search(rf"(\d+)  {call}$", done.stderr.partition("fast path:")[0], re.MULTILINE)
+    return int(counted[1]) if counted else 0
+
+
+LOOK = """
+import os, stat
+def look(*names):
+    for name in names:
+        for call in os.stat, os.lstat, os.readlink, os.listdir, lambda name: os.access(name, os.R_OK), \\
+                lambda name: os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK):
+            for _ in range(3):
+                try:
+                    told = call(name)
+                except OSError as error:
+                    told = error.strerror
+                if isinstance(told, os.stat_result):
+                    told = oct(told.st_mode), told.st_nlink, told.st_uid, told.st_size
+                elif isinstance(told, list):
+                    told = len(told), "sudo" in told, "new" in told
+                elif isinstance(told, int) and told > 2:
+                    os.close(told)
+                    told = "open"
+            print(name, told)
+"""
+
+
+def test_directories_with_mount_points(run_guest):
+    """/usr/bin is one layer's, but for the programs that AppPot puts there; then root changes it."""
+    script = LOOK + """
+def all():
+    look("/usr/bin/env", "/usr/bin/sudo", "/usr/bin/apppot-snap", "/usr/bin/awk", "/usr/bin/new", "/usr/bin", "/bin/sudo")
+    os.chdir("/usr/bin")
+    look("env", "sudo", "awk", "new", "../bin/sudo", "../bin/new")
+all()
+os.symlink("sudo", "new")
+all()
+os.unlink("/usr/bin/new"), os.unlink("/usr/bin/env"), os.mkdir("new")
+all()
+"""
+    told = {isolation: run_guest("python3", "-S", "-c", script, options=["--root", "--isolation", isolation], check=True).stdout
+            for isolation in ("standard", "strict")}
+    assert told["standard"] == told["strict"]
+    assert "/usr/bin/new ('0o40" in told["strict"] and "/usr/bin/env No such file" in told["strict"]
+
+
+def test_what_stands_for_itself_in_a_directory_of_several_layers(run_guest, job):
+    """Files, directories, mount points and symlinks, named in /etc and /home/user and in the root, while they change."""
+    script = LOOK + """
+names = "/etc/passwd", "/etc/mtab", "/etc/new", "/home/user/job", "/home/user/link", "/tmp/d", "/tmp/d/e", "/usr", "/lib", "/dev/null"
+def all():
+    look(*names)
+    os.chdir("/tmp")
+    look("d", "d/e", "../etc/new", "../home/user/link")
+    os.chdir("/home/user")
+    look("job", "link", "job/later")
+all()
+os.makedirs("/tmp/d/e"), os.symlink("/tmp/d", "/home/user/link"), os.symlink("/home/user/job/later", "/etc/new")
+all()
+open("/home/user/job/later", "w").close()
+all()
+os.rename("/tmp/d", "/tmp/f"), os.symlink("f", "/tmp/d")
+all()
+os.unlink("/tmp/d"), os.mkdir("/tmp/d"), os.chmod("/tmp/d", 0o300)
+all()
+os.unlink("/home/user/job/later"), os.unlink("/home/user/link"), os.mkdir("/home/user/link"), os.unlink("/etc/new")
+all()
+"""
+    for root in ["--root"], []:
+        if not root:
+            script = script.replace("/etc/new", "/var/tmp/new")
+        told = {}
+        for isolation in "standard", "strict":
+            told[isolation] = run_guest("python3", "-S", "-c", script, options=[*root, "--isolation", isolation], check=True).stdout
+        assert told["standard"] == told["strict"]
+
+
+def test_files_that_are_looked_at_without_following_make_no_stops(run_guest):
+    script = """
+import os
+for _ in range(1000):
+    os.lstat("/usr/bin/env"), os.lstat("/etc/passwd"), os.stat("/home/user/job"), os.lstat("/home/user/job")
+    os.readlink("/usr/bin/awk")
+os.chdir("/usr/bin")
+for _ in range(1000):
+    os.lstat("env"), os.lstat("awk")
+"""
+    done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
+    assert _counted(done, "newfstatat") < 400 and _counted(done, "readlink") < 100
