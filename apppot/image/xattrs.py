@@ -8,7 +8,7 @@ these by itself, in a directory that root made, is seen where nothing is kept. I
 Names are str. Symlinks, FIFOs and sockets can keep none: Linux allows no `user.*` on them.
 """
 
-from errno import ENODATA, EOPNOTSUPP
+from errno import EACCES, ENODATA, EOPNOTSUPP
 import os
 
 from apppot.image import acl
@@ -43,7 +43,10 @@ def get(path, name):
         try:
             return os.getxattr(path, kept_name(name), follow_symlinks=False)
         except OSError as error:
-            if error.errno not in (ENODATA, EOPNOTSUPP):
+            if error.errno == EACCES:      # for user.* the file must be readable, for what is kept under it need not
+                if kept_name(name) in os.listxattr(path, follow_symlinks=False):
+                    raise
+            elif error.errno not in (ENODATA, EOPNOTSUPP):
                 raise
     return os.getxattr(path, name, follow_symlinks=False)
 

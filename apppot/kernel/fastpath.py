@@ -37,7 +37,8 @@ _OPENAT, _NEWFSTATAT, _FSTAT, _GETDENTS64, _GETCWD, _UMASK, _RMDIR = (
 _ONE, _ONE_AT = ((None, RDI),), ((RDI, RSI),)
 _TWO, _TWO_AT = ((None, RDI), (None, RSI)), ((RDI, RSI), (RDX, R10))
 _NAMES = {
-    **dict.fromkeys(_numbers("open", "creat", "stat", "lstat", "access", "readlink", "mkdir", "unlink"), _ONE),
+    **dict.fromkeys(_numbers("open", "creat", "stat", "lstat", "access", "readlink", "mkdir", "unlink", "getxattr", "lgetxattr",
+                             "listxattr", "llistxattr"), _ONE),
     **dict.fromkeys(_numbers("openat", "newfstatat", "readlinkat", "faccessat", "faccessat2", "statx", "mkdirat", "unlinkat"),
                     _ONE_AT),
     **dict.fromkeys(_numbers("rename", "link"), _TWO),

@@ -183,6 +183,7 @@ static int answer(struct frame *f) {
     case NR_readlinkat: return do_readlink(f, (int)f->rdi, (const char *)f->rsi, (char *)f->rdx, (int)f->r10);
     case NR_getcwd: return do_getcwd(f, (char *)f->rdi, f->rsi);
     case NR_getdents64: return do_getdents(f);
+    case NR_getxattr: case NR_lgetxattr: case NR_listxattr: case NR_llistxattr: return xattr_call(f);
     default: return change_call(f);
     }
 }
@@ -202,5 +203,6 @@ int fast_call(struct frame *f) {
     | BIT(w, NR_readlink) | BIT(w, NR_getdents64) | BIT(w, NR_openat) | BIT(w, NR_newfstatat) | BIT(w, NR_readlinkat) \
     | BIT(w, NR_faccessat) | BIT(w, NR_faccessat2) | BIT(w, NR_statx) | BIT(w, NR_creat) | BIT(w, NR_mkdir) \
     | BIT(w, NR_mkdirat) | BIT(w, NR_unlink) | BIT(w, NR_unlinkat) | BIT(w, NR_rename) | BIT(w, NR_renameat) \
-    | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat) | BIT(w, NR_fstat))
+    | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat) | BIT(w, NR_fstat) | BIT(w, NR_getxattr) | BIT(w, NR_lgetxattr) \
+    | BIT(w, NR_listxattr) | BIT(w, NR_llistxattr))
 const uint64_t fast_numbers[NUMBERS / 64] = {WORD(0), WORD(1), WORD(2), WORD(3), WORD(4), WORD(5), WORD(6), WORD(7)};

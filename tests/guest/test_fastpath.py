@@ -259,3 +259,68 @@ for _ in range(1000):
 """
     done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
     assert _counted(done, "newfstatat") < 400 and _counted(done, "readlink") < 100
+
+
+def test_extended_attributes(run_guest, job):
+    """Of files without any, with those of users, and with those that are kept under other names."""
+    script = """
+import os, sys
+def look(name):
+    for follow in True, False:
+        for attribute in "system.posix_acl_access", "security.selinux", "security.capability", "trusted.a", "user.a", \\
+                "user.apppot.trusted.a", "bad":
+            for _ in range(2):
+                try:
+                    told = os.getxattr(name, attribute, follow_symlinks=follow)
+                except OSError as error:
+                    told = error.strerror
+            print(name, attribute, follow, told)
+        for _ in range(2):
+            try:
+                told = sorted(os.listxattr(name, follow_symlinks=follow))
+            except OSError as error:
+                told = error.strerror
+        print(name, follow, told)
+os.chdir(sys.argv[1])
+for name in "plain", "users", "kept", "closed":
+    open(name, "w").close()
+def put(name, attribute, value):
+    try:
+        os.setxattr(name, attribute, value)
+    except OSError as error:
+        print(name, attribute, error.strerror)
+look("users"), look("kept"), look("missing")
+put("users", "user.a", b"1"), put("kept", "user.a", b"2"), put("kept", "trusted.a", b"3"), put("closed", "user.a", b"4")
+put("kept", "system.posix_acl_access", bytes.fromhex(
+    "0200000001000600ffffffff020004000100000004000400ffffffff10000400ffffffff20000000ffffffff"))
+os.chmod("closed", 0), os.symlink("kept", "link"), os.symlink("nowhere", "dangling"), os.mkdir("directory")
+for name in "plain", "users", "kept", "closed", "link", "dangling", "directory", "missing", "plain/x", ".", "/etc/passwd", \\
+        "/usr/bin/env", "/usr", "/etc", "/home/user/job", "/proc/self/status", "/dev/null":
+    look(name)
+os.removexattr("users", "user.a")
+os.rename("kept", "plain")
+look("users"), look("kept"), look("plain")
+"""
+    (job / "look.py").write_text(script)
+    for place in "/home/user/job/x", "/tmp", "/tmp/x":
+        for root in [], ["--root"]:
+            told = [run_guest("sh", "-c", 'mkdir -p $1; python3 -S /home/user/job/look.py $1; rm -rf $1', "sh", place,
+                              options=[*root, "--isolation", isolation], check=True).stdout
+                    for isolation in ("standard", "strict")]
+            assert told[0] == told[1]
+            assert "users user.a True b'1'" in told[0]
+            assert "closed system.posix_acl_access True No data available" in told[0]
+
+
+def test_attributes_of_files_without_any_make_no_stops(run_guest):
+    script = """
+import os
+for _ in range(1000):
+    os.listxattr("/usr/bin/env")
+    try:
+        os.getxattr("/usr/bin/env", "system.posix_acl_access", follow_symlinks=False)
+    except OSError:
+        continue
+"""
+    done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
+    assert _counted(done, "listxattr") < 10 and _counted(done, "lgetxattr") < 10

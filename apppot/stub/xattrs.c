@@ -1,0 +1,75 @@
+/* Extended attributes by name. The host's answer is the guest's for a file that has no attribute under a private name
+ * (apppot/image/xattrs.py); what the host says that it has of others' name spaces is for the supervisor to show. */
+#include "abi.h"
+#include "call.h"
+#include "inodes.h"
+#include "names.h"
+
+enum { LIST = 256 };                    /* bytes of names that are looked through */
+
+static int starts(const char *text, const char *with) {
+    while (*with)
+        if (*text++ != *with++) return 0;
+    return 1;
+}
+
+/* Whether none of the file's attributes is kept under a private name. A file system may have none at all. */
+static int keeps_none(struct name *n) {
+    char list[LIST];
+    long length = CALL(NR_llistxattr, n->host, list, sizeof list);
+    if (length < 0) return length == -EOPNOTSUPP;
+    for (long at = 0; at < length; at++)
+        if ((!at || !list[at - 1]) && starts(list + at, "user.apppot.")) return 0;
+    return 1;
+}
+
+/* Finds the file: HIT when `f` has the answer already. `status`, `found`: see inodes.h */
+static int look(struct frame *f, struct name *n, int follow, struct stat64 *status, int *found) {
+    struct inode i;
+    *found = UNKNOWN;
+    if (!split(n, AT_FDCWD, (const char *)f->rdi)) return MISS;
+    if (!translate(n)) {
+        if (!translate_name(n, follow)) return MISS;
+        if (n->kind == ABSENT) return f->result = -ENOENT, HIT;
+    }
+    long result = CALL4(NR_newfstatat, n->dirfd, n->host, status, AT_SYMLINK_NOFOLLOW);
+    if (result == -ENOENT) return f->result = result, HIT;
+    if (result < 0 || (follow && (status->mode & S_IFMT) == S_IFLNK)) return MISS;
+    *found = recorded(status->dev, status->ino, n->flags, &i);
+    return MISS;
+}
+
+static int do_getxattr(struct frame *f, int follow) {
+    struct name n;
+    struct stat64 status;
+    const char *name = (const char *)f->rsi;
+    int found, users = starts(name, "user.");
+    if (look(f, &n, follow, &status, &found)) return HIT;
+    /* Who may read those of users is decided by the file's mode, which must be the true one then. */
+    if (found == UNKNOWN || (users && (found == RECORD || state()->mode != FAST_PLAIN || starts(name, "user.apppot.")))
+        || !keeps_none(&n))
+        return MISS;
+    long result = CALL4(NR_lgetxattr, n.host, name, f->rdx, f->r10);
+    if (result != -ENODATA && result != -EOPNOTSUPP && !(users && result >= 0)) return MISS;
+    return f->result = result, HIT;
+}
+
+static int do_listxattr(struct frame *f, int follow) {
+    struct name n;
+    struct stat64 status;
+    int found;
+    if (look(f, &n, follow, &status, &found)) return HIT;
+    if (found == UNKNOWN || !keeps_none(&n)) return MISS;
+    long result = CALL(NR_llistxattr, n.host, f->rsi, f->rdx);
+    return result < 0 ? MISS : (f->result = result, HIT);
+}
+
+int xattr_call(struct frame *f) {
+    switch (f->nr) {
+    case NR_getxattr: return do_getxattr(f, 1);
+    case NR_lgetxattr: return do_getxattr(f, 0);
+    case NR_listxattr: return do_listxattr(f, 1);
+    case NR_llistxattr: return do_listxattr(f, 0);
+    default: return MISS;
+    }
+}
