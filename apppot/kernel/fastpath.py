@@ -19,7 +19,7 @@ from apppot.syscalls.table import by_name
 from apppot.vfs.caller import KERNEL, Caller
 
 _AT_FDCWD = -100
-_S_IFREG, _S_IFDIR, _S_IFLNK = 0o100000, 0o040000, 0o120000
+_S_IFREG, _S_IFDIR, _S_IFLNK, _S_IFCHR = 0o100000, 0o040000, 0o120000, 0o020000
 _LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the latter had open(2) too
 _OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
@@ -38,7 +38,7 @@ _ONE, _ONE_AT = ((None, RDI),), ((RDI, RSI),)
 _TWO, _TWO_AT = ((None, RDI), (None, RSI)), ((RDI, RSI), (RDX, R10))
 _NAMES = {
     **dict.fromkeys(_numbers("open", "creat", "stat", "lstat", "access", "readlink", "mkdir", "unlink", "getxattr", "lgetxattr",
-                             "listxattr", "llistxattr"), _ONE),
+                             "listxattr", "llistxattr", "statfs"), _ONE),
     **dict.fromkeys(_numbers("openat", "newfstatat", "readlinkat", "faccessat", "faccessat2", "statx", "mkdirat", "unlinkat"),
                     _ONE_AT),
     **dict.fromkeys(_numbers("rename", "link"), _TWO),
@@ -48,6 +48,12 @@ _NAMES = {
 _CHANGING = _numbers("creat", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat")
 _IDENTITY = _numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
                      "capset", "chroot", "seccomp", "prctl", "unshare")
+
+
+def _start(task, dirfd):
+    """(st_dev, st_ino) of the directory that relative names start from."""
+    status = os.stat(b"/proc/%d/cwd" % task.tid) if dirfd == _AT_FDCWD else task.fd_stat(dirfd)
+    return status.st_dev, status.st_ino
 
 
 def _excepted(directory):
@@ -215,12 +221,13 @@ class FastPath:
         """The entries of what `path` leads through; whole: of all of it too, where its directory's does not do."""
         head, slash, name = path.rpartition(b"/")
         if name in (b"", b".", b"..") or name.startswith(b".wh."):
+            if path == b".":
+                self._put_open_directory(self.ns.at(task.directory(dirfd)), _start(task, dirfd))
             return
         base, start = (0, 0), None
         if path[:1] != b"/":
             start = task.directory(dirfd)
-            status = os.stat(b"/proc/%d/cwd" % task.tid) if dirfd == _AT_FDCWD else task.fd_stat(dirfd)
-            base = status.st_dev, status.st_ino
+            base = _start(task, dirfd)
         directory = self.ns.known_directory(task.caller, path, start)
         if directory is None:
             return
@@ -234,8 +241,11 @@ class FastPath:
             if pure and node.kind:
                 self._put_inode(directory, node)
             self._put_name(task, directory, (base, path, start), node, pure, for_root)
-        elif node is not None and node.mount.fs.unchanging:
-            self.tlb.put(tlb.NAME, base, path, tlb.FILE, tlb.WRITABLE | for_root, node.host)
+        elif not pure:
+            node = node or directory.fs.lookup(task.caller, directory, name)
+            if node.mount.fs.unchanging(node):
+                writable = tlb.WRITABLE if node.kind == _S_IFCHR else 0
+                self.tlb.put(tlb.NAME, base, path, tlb.FILE, writable | for_root, node.host)
 
     def _for_root(self, task, path, start):
         """FOR_ROOT, or 0 when plain processes may go the way as well."""

@@ -18,7 +18,8 @@ from apppot.syscalls.table import by_name
 
 _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat", "readlinkat", "faccessat", "statx",
           "getdents64", "getcwd", "creat", "faccessat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat",
-          "renameat2", "link", "linkat", "fstat", "getxattr", "lgetxattr", "listxattr", "llistxattr")
+          "renameat2", "link", "linkat", "fstat", "getxattr", "lgetxattr", "listxattr", "llistxattr",
+          "statfs")
 NUMBERS = frozenset(by_name[name].number for name in _CALLS)
 _FORMAT = 4                                # of what patch() makes: copies of other formats are not used
 VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED)).encode())

@@ -136,10 +136,24 @@ static int open_library(struct frame *f, struct name *n) {
     return f->result = result, HIT;
 }
 
+/* The current directory, or that of a descriptor, itself. */
+static int open_itself(struct frame *f, int dirfd, int flags) {
+    struct name n;
+    n.path = "";
+    if (flags & (O_ACCMODE | O_CREAT | O_TRUNC) || !base(&n, dirfd) || !find_directory(&n) || n.kind == MERGED
+        || (n.flags & FOR_ROOT && state()->mode != FAST_ROOT))
+        return MISS;
+    n.dirfd = dirfd;
+    n.host[0] = '.';
+    n.host[1] = 0;
+    return open_at(f, &n, flags, 0);
+}
+
 static int do_open(struct frame *f, int dirfd, const char *path, int flags, int mode) {
     struct name n;
-    if (flags & (O_PATH | (O_TMPFILE & ~O_DIRECTORY)) || (flags & O_ACCMODE) == O_ACCMODE || !split(&n, dirfd, path))
-        return MISS;
+    if (flags & (O_PATH | (O_TMPFILE & ~O_DIRECTORY)) || (flags & O_ACCMODE) == O_ACCMODE) return MISS;
+    if (is_text(path, ".")) return open_itself(f, dirfd, flags);
+    if (!split(&n, dirfd, path)) return MISS;
     if (state()->loading && flags == O_CLOEXEC && (is_text(n.last, "libc.so.6") || is_text(n.last, "libpthread.so.0")))
         return open_library(f, &n);
     if (translate(&n) && open_at(f, &n, flags, mode)) return HIT;
@@ -183,7 +197,7 @@ static int answer(struct frame *f) {
     case NR_readlinkat: return do_readlink(f, (int)f->rdi, (const char *)f->rsi, (char *)f->rdx, (int)f->r10);
     case NR_getcwd: return do_getcwd(f, (char *)f->rdi, f->rsi);
     case NR_getdents64: return do_getdents(f);
-    case NR_getxattr: case NR_lgetxattr: case NR_listxattr: case NR_llistxattr: return xattr_call(f);
+    case NR_statfs: case NR_getxattr: case NR_lgetxattr: case NR_listxattr: case NR_llistxattr: return question_call(f);
     default: return change_call(f);
     }
 }
@@ -204,5 +218,5 @@ int fast_call(struct frame *f) {
     | BIT(w, NR_faccessat) | BIT(w, NR_faccessat2) | BIT(w, NR_statx) | BIT(w, NR_creat) | BIT(w, NR_mkdir) \
     | BIT(w, NR_mkdirat) | BIT(w, NR_unlink) | BIT(w, NR_unlinkat) | BIT(w, NR_rename) | BIT(w, NR_renameat) \
     | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat) | BIT(w, NR_fstat) | BIT(w, NR_getxattr) | BIT(w, NR_lgetxattr) \
-    | BIT(w, NR_listxattr) | BIT(w, NR_llistxattr))
+    | BIT(w, NR_listxattr) | BIT(w, NR_llistxattr) | BIT(w, NR_statfs))
 const uint64_t fast_numbers[NUMBERS / 64] = {WORD(0), WORD(1), WORD(2), WORD(3), WORD(4), WORD(5), WORD(6), WORD(7)};

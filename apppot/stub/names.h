@@ -33,6 +33,6 @@ int names_no_link(struct name *n);                              /* by the same *
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
 
 int change_call(struct frame *f);                               /* changes.c: calls that change names */
-int xattr_call(struct frame *f);                                /* xattrs.c: questions about extended attributes */
+int question_call(struct frame *f);                             /* questions.c: extended attributes and file systems */
 
 #endif

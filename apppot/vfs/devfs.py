@@ -32,7 +32,10 @@ class Device(HostFS):
 
     def __init__(self, host, ownership=None):
         super().__init__(host, ownership=ownership)
-        self.unchanging = host.rpartition(b"/")[2] in _UNCHANGING
+        self._is_unchanging = host.rpartition(b"/")[2] in _UNCHANGING
+
+    def unchanging(self, node):
+        return self._is_unchanging
 
 
 class PtsFS(HostFS):

@@ -29,7 +29,6 @@ class Filesystem:
     namespace = None         # set when mounted
     left_out = frozenset()   # host paths below its roots that this file system does not show
     concealed = frozenset()  # the same with those that no guest may see anywhere; set when mounted
-    unchanging = False       # its root is a device that stays what it is, whoever opens it
     changeable = None        # host directory whose regular files are changed where they are, or None
     cached = False           # directory look-ups through it may be kept: only we change directories and symlinks
 
@@ -212,6 +211,10 @@ class Filesystem:
 
     def recorded_file(self, node):
         """The same for an existing file."""
+        return False
+
+    def unchanging(self, node):
+        """Whether a file, which is none of a directory's that is `native`, stays one of the host's that everybody opens alike."""
         return False
 
     def close(self):

@@ -158,6 +158,10 @@ class ProcFS(Filesystem):
     def plain_directory(self, directory):
         return directory.node.host != HOST
 
+    def unchanging(self, node):
+        path = self._below(node.host)
+        return node.kind == S_IFREG and b"/" not in path and path not in REFUSED
+
     # --- links --------------------------------------------------------------------------------------------------------
 
     def readlink(self, caller, node):

@@ -1,5 +1,6 @@
-/* Extended attributes by name. The host's answer is the guest's for a file that has no attribute under a private name
- * (apppot/image/xattrs.py); what the host says that it has of others' name spaces is for the supervisor to show. */
+/* What is asked of a file by name beside its status: its file system, which is the host's to tell, and extended attributes.
+ * Of these the host's answer is the guest's where none is kept under a private name (apppot/image/xattrs.py); what the host
+ * says that the file has of others' name spaces is for the supervisor to show. */
 #include "abi.h"
 #include "call.h"
 #include "inodes.h"
@@ -64,8 +65,19 @@ static int do_listxattr(struct frame *f, int follow) {
     return result < 0 ? MISS : (f->result = result, HIT);
 }
 
-int xattr_call(struct frame *f) {
+static int do_statfs(struct frame *f) {
+    struct name n;
+    struct stat64 status;
+    int found;
+    if (look(f, &n, 1, &status, &found)) return HIT;
+    if (found == UNKNOWN) return MISS;
+    long result = CALL(NR_statfs, n.host, f->rsi, 0);
+    return result < 0 ? MISS : (f->result = result, HIT);
+}
+
+int question_call(struct frame *f) {
     switch (f->nr) {
+    case NR_statfs: return do_statfs(f);
     case NR_getxattr: return do_getxattr(f, 1);
     case NR_lgetxattr: return do_getxattr(f, 0);
     case NR_listxattr: return do_listxattr(f, 1);
