@@ -324,4 +324,4 @@ for _ in range(1000):
         continue
 """
     done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
-    assert _counted(done, "listxattr") < 10 and _counted(done, "lgetxattr") < 10
+    assert (os.getuid() == 0 or _counted(done, "listxattr") < 10) and _counted(done, "lgetxattr") < 10
