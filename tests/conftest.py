@@ -23,13 +23,13 @@ def pytest_report_header():
 @pytest.fixture
 def command(tmp_path):
     """Runs a command of AppPot as its users do: command("start", "--mem", "x") → CompletedProcess with text."""
-    def run(name, *arguments, cwd=tmp_path, **settings):
+    def run(name, *arguments, cwd=tmp_path, timeout=60, **settings):
         environment = {key: value for key, value in os.environ.items() if not key.startswith("APPPOT_")}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
         environment.update(settings.pop("env", {}))
         return subprocess.run([sys.executable, "-m", f"apppot.cli.{name}", *map(os.fspath, arguments)], cwd=cwd,
                               env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="surrogateescape", timeout=60, **settings)
+                              errors="surrogateescape", timeout=timeout, **settings)
     return run
 
 

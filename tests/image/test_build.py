@@ -364,7 +364,7 @@ def network():
 
 def test_busybox_for_real(network, command, place):
     settings = {"env": {"APPPOT_CACHE": str(place / "cache")}}
-    done(command("main", "image", "build", IMAGES / "busybox.yaml", "-o", "bb.tar", **settings))
+    done(command("main", "image", "build", IMAGES / "busybox.yaml", "-o", "bb.tar", timeout=900, **settings))
     started = command("start", "--image", "bb.tar", "ls", "/bin/busybox", "/lib/ld-musl-x86_64.so.1", **settings)
     assert started.returncode == 0, started.stderr
     assert (place / "bb.tar").stat().st_size < 10 << 20
