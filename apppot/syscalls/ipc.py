@@ -14,6 +14,7 @@ from apppot.syscalls.paths import error
 _IPC_PRIVATE, _IPC_CREAT, _IPC_EXCL = 0, 0o1000, 0o2000
 _IPC_RMID, _IPC_INFO = 0, 3
 _SHM_REMAP = 0o40000
+_SHM_DEST = 0o1000              # linux/shm.h
 _SHM, _SEM, _MSG = "shm", "sem", "msg"
 _ANY = {_SHM: (14,), _SEM: (19,), _MSG: (12,)}       # SHM_INFO, SEM_INFO, MSG_INFO: about no object; as IPC_INFO
 _NAME_MAX = 255
@@ -27,6 +28,7 @@ class Ipc:
         self.prefix = prefix
         self.keys = {}                 # (kind, key) -> identifier
         self.objects = set()           # (kind, identifier)
+        self.marked = set()            # identifiers of shared memory that goes with its last user; they may be given out again
         self.queues = set()            # names as the host knows them
 
     def made(self, kind, key, identifier):
@@ -35,7 +37,11 @@ class Ipc:
             self.keys[kind, key] = identifier
 
     def removed(self, kind, identifier):
-        self.objects.discard((kind, identifier))
+        """Shared memory in use lives on, and can be attached by its number, until nobody has it: shmctl(2), IPC_RMID."""
+        if kind == _SHM and _is_marked(identifier):
+            self.marked.add(identifier)
+        else:
+            self.objects.discard((kind, identifier))
         for known, found in list(self.keys.items()):
             if known[0] == kind and found == identifier:
                 del self.keys[known]
@@ -93,9 +99,23 @@ def _get(task, kind, key, flags, flags_at=2):
 # -- by identifier
 
 def _check(task, kind, identifier):
-    if (kind, identifier) not in task.machine.ipc.objects:
+    ipc = task.machine.ipc
+    if kind == _SHM and identifier in ipc.marked and not _is_marked(identifier):
+        ipc.marked.discard(identifier)
+        ipc.objects.discard((kind, identifier))
+    if (kind, identifier) not in ipc.objects:
         raise error(EINVAL)
     return NATIVE
+
+
+def _is_marked(identifier):
+    """Whether there is a segment of this number that is removed when its last user leaves it. The columns are proc(5)'s."""
+    with open("/proc/sysvipc/shm", "rb") as file:
+        for line in file:
+            fields = line.split()
+            if fields[1] == b"%d" % identifier:
+                return bool(int(fields[2], 8) & _SHM_DEST)
+    return False
 
 
 def shmat(task, identifier: Int, address: Ptr, flags: Int):

@@ -64,6 +64,22 @@ def test_names_of_message_queues_have_a_prefix(task):
     fails(ENAMETOOLONG, task, ipc.mq_open, task.path(b"q" * 254), 0)
 
 
+def test_shared_memory_that_was_removed_while_it_is_in_use(task):
+    """It can be attached until its last user has left it; then its number may be somebody else's."""
+    made = libc.syscall("shmget", 29, 0, 4096, CREATE | 0o600)
+    address = libc.syscall("shmat", 30, made, 0, 0)
+    try:
+        task.machine.ipc.made("shm", 5, made)
+        removing = call(task, ipc.shmctl, made, 0)
+        libc.syscall("shmctl", 31, made, 0, 0)
+        assert removing.after(task, 0) == 0
+        assert ("shm", 5) not in task.machine.ipc.keys
+        assert call(task, ipc.shmat, made, 0, 0) is NATIVE
+    finally:
+        libc.syscall("shmdt", 67, address)
+    fails(EINVAL, task, ipc.shmat, made, 0, 0)
+
+
 def test_what_is_left_is_removed(task):
     made = libc.syscall("shmget", 29, 0, 4096, CREATE | 0o600)
     task.machine.ipc.made("shm", 0, made)
