@@ -13,6 +13,12 @@ COMMANDS = {
     "snap": ("apppot.cli.snap", "keep what a machine changed, or merge such changes; the same as apppot-snap"),
     "image": ("apppot.cli.image", "make, look at and keep images"),
     "bundle": ("apppot.cli.bundle", "make one file that holds AppPot, for hosts where it is not installed"),
+    "submit": ("apppot.cli.submit", "hand a job to an ARC or Slurm site"),
+    "status": ("apppot.cli.status", "show what became of jobs"),
+    "fetch": ("apppot.cli.fetch", "bring the results of jobs"),
+    "cancel": ("apppot.cli.cancel", "end jobs"),
+    "resubmit": ("apppot.cli.resubmit", "submit failed tasks of jobs again"),
+    "record": ("apppot.cli.record", "write down what a task left; job scripts run this"),
     "doctor": ("apppot.cli.doctor", "tell whether this host can run machines, and what to do if not"),
 }
 OPTIONS = [

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from apppot.cli import bundle, doctor, main, start
+from apppot.cli import (bundle, cancel, doctor, fetch, main, record, resubmit, start, status,
+                        submit)
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,13 +52,22 @@ def test_the_man_page_of_apppot_has_the_commands_and_options_of_help():
     assert set(of_man_page("apppot.1")) == shown
 
 
+def test_the_man_page_of_jobs_has_the_options_of_help(command):
+    """What each command takes; --help of itself and --quiet are told once."""
+    page = set(of_man_page("apppot-submit.1"))
+    shown = {head for module in (submit, status, fetch, cancel, resubmit, record) for head in of_table(module.main.options)}
+    assert page == shown - {"-h, --help"}
+    assert of_help(command("main", "submit", "--help").stdout) == of_table(submit.main.options)
+
+
 def test_help_of_apppot_lists_the_commands(command):
     text = command("main", "--help").stdout
     assert re.findall(r"^  ([a-z]+)  ", text, re.MULTILINE) == list(main.COMMANDS)
 
 
 def test_the_readme_names_only_options_that_exist():
-    known = {name for option in start.OPTIONS + main.OPTIONS + doctor.OPTIONS for name in option.names}
+    known = {name for option in start.OPTIONS + main.OPTIONS + doctor.OPTIONS + submit.main.options + status.main.options
+             for name in option.names}
     for line in re.findall(r"^    (apppot.*)$", (ROOT / "README.md").read_text(), re.MULTILINE):
         for word in re.findall(r"(?<!\S)--?[a-z][a-z-]*", line.split("  #")[0].split(" -- ")[0]):
             assert word in known, line
