@@ -14,7 +14,7 @@ EVENTS = frozenset((ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE))
 _NR_VFORK = 58
 _CALLS = (NR_CLONE, 57, _NR_VFORK, NR_CLONE3)        # 57: fork
 _SAVED_BY_GADGET = (RDI, RSI, RDX, R10, R8, R9, RBX, RIP)
-_CLONE_VM, _CLONE_FS, _CLONE_THREAD = 0x100, 0x200, 0x10000
+_CLONE_VM, _CLONE_FS, _CLONE_FILES, _CLONE_THREAD = 0x100, 0x200, 0x400, 0x10000
 
 
 class NewTasks:
@@ -72,6 +72,8 @@ class NewTasks:
         else:
             group = ThreadGroup(tid, parent.group.exe, parent.group.dumpable)
             self.made += 1
+            if flags & _CLONE_FILES:
+                parent.group.shares_descriptors = group.shares_descriptors = True
         memory = parent.memory if flags & _CLONE_VM else Memory(tid, parent.memory.has_window)
         fs = parent.fs if flags & _CLONE_FS else parent.fs.copy()
         task = Task(self.running, tid, group, memory, fs, parent.creds.copy())
@@ -100,14 +102,14 @@ class NewTasks:
                 continue
             parent = self.groups.get(status["PPid"])
             if parent is None or not any(_may_be_cloning(other) for other in parent.tasks):
-                self._add(model, tid, 0)
+                self._add(model, tid, _CLONE_FILES)
 
     def adopt_children(self, task):
         """After exec of a group with several threads: children made by threads that exec ended."""
         for tid in list(self.early):
             status = _status(tid)
             if status is not None and status["Tgid"] == tid and status["PPid"] == task.tgid:
-                self._add(task, tid, 0)
+                self._add(task, tid, _CLONE_FILES)
 
 
 def _status(tid):

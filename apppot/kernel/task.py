@@ -74,10 +74,11 @@ class ThreadGroup:
 
     `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told; `exec_by`: threads other than
     the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None; `loads`: host
-    paths that the stub may open for it, where that stops.
+    paths that the stub may open for it, where that stops; `shares_descriptors`: it has, or once had, its descriptors in
+    common with another process.
     """
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "_pidfd")
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "shares_descriptors", "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
@@ -85,6 +86,7 @@ class ThreadGroup:
         self.exec_by = set()
         self.deferred = None
         self.loads = ()
+        self.shares_descriptors = False
         self._pidfd = -1
 
     def pidfd(self):
@@ -146,6 +148,10 @@ class Task:
         self.memory.write(address, data)
 
     # -- descriptors
+
+    def alone_changes_descriptors(self):
+        """Whether nobody else can put another file behind a descriptor while the task is in a call."""
+        return len(self.group.tasks) == 1 and not self.group.shares_descriptors
 
     def host_cwd(self):
         """The host's name of the current directory; the kernel adds " (deleted)" to that of a removed one."""

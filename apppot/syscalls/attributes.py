@@ -41,8 +41,11 @@ def _change_open(task, fd, method, *args, o_path=False, waited=False):
     """The same for an open file. One that has no name any more is changed through a duplicate of the descriptor."""
     if fd == AT_FDCWD and not o_path:
         raise error(EBADF)
-    if not o_path and method in _IN_PLACE and _change_in_place(task, fd, method, args):
-        return 0
+    if not o_path and method in _IN_PLACE:
+        if _may_change_itself(task, fd, method):
+            return NATIVE
+        if _change_in_place(task, fd, method, args):
+            return 0
     node = node_of_descriptor(task, fd)
     if node is not None and node.kind and (o_path or not _is_o_path(task, fd)):
         work = None if waited else long_work(task, node)
@@ -62,6 +65,13 @@ def _change_open(task, fd, method, *args, o_path=False, waited=False):
     finally:
         os.close(own)
     return 0
+
+
+def _may_change_itself(task, fd, method):
+    """Whether the task may make the call as it stands: it is of its own file, and no other can come in its place."""
+    if fd < 0 or task.caller.virtual or not task.alone_changes_descriptors():
+        return False
+    return task.ns.changes_itself(task.fd_link(fd), lambda: task.fd_stat(fd), method == "utime")
 
 
 def _change_in_place(task, fd, method, args):
@@ -205,6 +215,8 @@ def futimesat(task, dirfd: Fd, path: MaybePath, times: Ptr):
 
 
 def utimensat(task, dirfd: Fd, path: MaybePath, times: Ptr, flags: Int):
+    if path is None and not flags and _may_change_itself(task, dirfd, "utime"):
+        return NATIVE                      # futimens(3), which tar calls for each file
     stamps = (_UTIME_NOW, _UTIME_NOW)
     if times:
         numbers = struct.unpack("<4q", task.read(times, 32))

@@ -367,6 +367,16 @@ class Namespace(MountTable):
             return False
         return times and not caller.uid if caller.virtual else fs.ownership.of(status) is None
 
+    def changes_itself(self, host, status, times):
+        """The same for a plain caller's open file, of whatever kind: status() gives its os.stat_result."""
+        fs = self.host_names.changeable(host) if host[:1] == b"/" else None
+        if fs is None or fs.readonly:
+            return False
+        if times and not fs.ownership.records:     # of a directory too: guests have open what is changed in it
+            return True
+        found = status()
+        return S_IFMT(found.st_mode) == S_IFREG and fs.ownership.of(found) is None
+
     def _changeable(self, node):
         if not node.kind:
             fail(ENOENT)

@@ -207,6 +207,7 @@ class FakeTask:
         self.used = 0
         self.descriptors = {}
         self.seccomp = 0
+        self.alone = False
         self.caller = FakeCaller(self)
 
     # memory
@@ -238,6 +239,9 @@ class FakeTask:
         return struct.unpack(f"<{count}{code}", self.read(address, count * struct.calcsize(code)))
 
     # descriptors
+
+    def alone_changes_descriptors(self):
+        return self.alone
 
     def _descriptor(self, fd):
         if fd not in self.descriptors:

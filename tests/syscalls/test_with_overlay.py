@@ -8,7 +8,7 @@ from errno import EADDRINUSE, EBADF, ECONNREFUSED, ENODATA
 import pytest
 
 from apppot.syscalls import attributes, names, sockets
-from apppot.syscalls.answer import Later, Run, RunHere
+from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
 from apppot.vfs import copyup, overlay
 from tests.syscalls.fake_task import FakeTask, call, fails
 from tests.vfs.world import World
@@ -75,6 +75,27 @@ def test_an_open_file_of_the_upper_layer_is_changed_where_it_is(task, world, mon
         world.call("unlink", "/file")
     finally:
         os.close(fd)
+
+
+def test_a_task_changes_an_open_file_of_its_own_itself_when_nobody_can_exchange_it(task, world):
+    assert call(task, attributes.truncate, task.path(b"/file"), 3) == 0
+    own, of_image = os.open(world.node("/file").host, os.O_RDONLY), os.open(world.lowers[0] + b"/dir/inner", os.O_RDONLY)
+    before = os.fstat(of_image)
+    try:
+        task.descriptors = {3: own, 4: of_image}
+        times = task.put(struct.pack("<4q", 5, 6, 7, 8))
+        calls = [(attributes.utimensat, 0, times, 0), (attributes.fchmod, 0o600), (attributes.fchown, -1, os.getegid())]
+        task.alone = True
+        for handler, *arguments in calls:
+            assert (call(task, handler, 3, *arguments) is NATIVE) == (not task.caller.virtual)
+            assert call(task, handler, 4, *arguments) == 0
+        fails(EBADF, task, attributes.utimensat, 9, 0, times, 0)
+        task.alone = False
+        assert [call(task, handler, 3, *arguments) for handler, *arguments in calls] == [0, 0, 0]
+        assert os.fstat(of_image)[:9] == before[:9]
+    finally:
+        for fd in own, of_image:
+            os.close(fd)
 
 
 def test_a_recorded_mode_is_changed_with_its_record(task, world):
