@@ -79,6 +79,7 @@ class FastPath:
         self.recorded = Recorded(running.window, self.ns.ownership.records, self.tlb.now_recorded, self.tlb.switch_off)
         self.ns.cache = self
         self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
+        self.directory_removed = self.tlb.directory_removed
         self.links_moving = self.tlb.links_moving
         self.nothing_recorded = self.recorded.inodes.put_nothing
 

@@ -1,6 +1,6 @@
 """The translation cache in the window: what the stub answers path calls from. The layout is that of stub/fast.h.
 
-Entries are void when their generation is not the header's: `directories` grows whenever the way to a directory may
+Entries are void when their generation is not the header's (0 is nobody's): `directories` grows whenever the way to a directory may
 have changed, `names` whenever what a name in a merged directory or a symlink leads to may have, or what a directory is
 called. Both are raised after a change and before the call that made it is answered; entries are made only by that thread.
 """
@@ -23,6 +23,7 @@ _HEADER = struct.Struct("<IIIIIII")
 _ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
+_HOSTS = 20000                             # host directories whose entries are known
 _GOLDEN, _PRIME = 0x9E3779B97F4A7C15, 0x100000001B3
 
 
@@ -34,6 +35,7 @@ class Tlb:
         self.generation = self._names = 1
         self._recorded = self._unsettled = 0
         self._uid, self._gid = uid, gid
+        self._places = {}                  # host directory -> offsets of entries that lead there, in this generation
         self._next = {}                    # hash -> how often its places were taken, to take them in turn
         self._header()
 
@@ -50,7 +52,18 @@ class Tlb:
 
     def directories_changed(self):
         self.generation += 1
+        self._places.clear()
         self.names_changed()
+
+    def directory_removed(self, host):
+        """Void the entries that lead to one host directory."""
+        memory = self._memory
+        for place in self._places.pop(host, ()):
+            if _ENTRY.unpack_from(memory, place + 8)[-1].rstrip(b"\0") == host:     # no other took its place
+                sequence = _WORD.unpack_from(memory, place)[0] | 1
+                _WORD.pack_into(memory, place, sequence)
+                _WORD.pack_into(memory, place + 12, 0)
+                _WORD.pack_into(memory, place, sequence + 1 & 0xFFFFFFFF)
 
     def names_changed(self):
         self._names += 1
@@ -83,6 +96,10 @@ class Tlb:
             return
         key = _hash(text, base, space)
         place = self._place(key, base, text, space)
+        if space == DIRECTORY and host:
+            if len(self._places) > _HOSTS:
+                self.directories_changed()
+            self._places.setdefault(host, set()).add(place)
         memory = self._memory
         sequence = _WORD.unpack_from(memory, place)[0]
         _WORD.pack_into(memory, place, sequence | 1)

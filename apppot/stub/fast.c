@@ -164,7 +164,8 @@ static int do_open(struct frame *f, int dirfd, const char *path, int flags, int 
 static int do_getdents(struct frame *f) {
     struct name n;
     n.path = "";
-    if (!base(&n, (int)f->rdi) || !find_directory(&n) || !(n.flags & LISTABLE)) return MISS;
+    if (!base(&n, (int)f->rdi) || !find_directory(&n)) return MISS;
+    if (!(n.flags & LISTABLE) && !(find(&n, 0, SPACE_DIRECTORY) && n.flags & LISTABLE)) return MISS;
     f->result = commit(NR_getdents64, (long)f->rdi, (long)f->rsi, (long)f->rdx, 0, 0);
     return HIT;
 }

@@ -10,6 +10,7 @@ DOTDOT = 4     # in ".."
 VIA_LINK = 8   # in "/", and the last component is a symlink that was followed only because of it
 
 MAX_GIVEN_OUT = 5000
+_MAX_TEXTS = 100
 
 
 class Node:
@@ -100,7 +101,7 @@ class Directory:
     """
 
     __slots__ = ("path", "prefix", "fs", "mount", "parent", "name", "node", "fixed", "mounts", "listing",
-                 "upper", "lowers", "whiteouts", "below", "rel", "data", "given_out")
+                 "upper", "lowers", "whiteouts", "below", "rel", "data", "texts", "given_out")
 
     def __init__(self, fs, mount, path, parent, name, node):
         self.fs = fs
@@ -119,6 +120,7 @@ class Directory:
         self.below = None
         self.rel = b""
         self.data = None
+        self.texts = set()
         self.given_out = set()
         node.dir = self
 
@@ -131,6 +133,13 @@ class Directory:
     def host(self):
         """Host directory that a guest gets when it opens this one."""
         return self.node.host
+
+    def known_as(self, text):
+        """A cache of texts is about to hold it under this one."""
+        if self.texts is not None:
+            self.texts.add(text)
+            if len(self.texts) > _MAX_TEXTS:
+                self.texts = None
 
     def give_out(self, name):
         """A guest is about to be told that it may create `name` natively."""

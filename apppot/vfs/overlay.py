@@ -453,11 +453,13 @@ class Overlay(OnDisk):
                 os.utime(directory.upper + b"/" + name, ns=(st.st_atime_ns, st.st_mtime_ns))
         self._unmark(directory, name)
 
-    def _gone(self, directory, node):
-        """A name was removed or moved away: forget what was kept of it."""
+    def _gone(self, directory, node, alone=None):
+        """A name was removed or moved away: forget what was kept of it. alone: the removed Directory, if it was of one layer."""
         directory.fixed.pop(node.name, None)
         directory.changed()
-        if node.kind in (S_IFDIR, S_IFLNK):
+        if alone is not None:
+            self.namespace.directory_removed(alone)
+        elif node.kind in (S_IFDIR, S_IFLNK):
             self.namespace.flush()
 
     # Changing names
@@ -551,14 +553,17 @@ class Overlay(OnDisk):
         self._check_empty(caller, directory)
         self.raise_directory(above)
         lowers = directory.lowers
+        alone = directory if not (lowers or directory.whiteouts or node.name in above.whiteouts) else None
         try:
             self._empty(directory)
             if directory.upper is not None:
                 if self.ownership.records:
                     self._forget(directory.upper, node)
                 os.rmdir(directory.upper)
-        finally:
+        except BaseException:
             self._gone(above, node)
+            raise
+        self._gone(above, node, alone)
         self.namespace.host_names.directory_moved(node.path, None, lowers)
 
     def _check_empty(self, caller, directory):

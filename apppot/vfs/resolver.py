@@ -3,7 +3,7 @@
 Speed. The resolver is on the way of every traced call. It keeps, for callers whose root is "/", the `Directory` behind the
 raw text of the directory part of a path; a hit leaves one look-up of the last component. These caches hold only what
 nobody but us can change, are filled after the permissions on the way were checked, are kept apart by identity, and are
-emptied by `flush`: when a directory or symlink is removed, renamed or replaced, a mount comes or goes, or the record of
+emptied by `flush`: when a directory or symlink is renamed or replaced, or is removed and others depend on it, a mount comes or goes, or the record of
 a directory changes. On a hostfs mount the way is verified at each look-up instead.
 """
 
@@ -28,6 +28,9 @@ class NoCache:
 
     def directories_changed(self):
         """The way to a directory, or what a directory consists of, may have changed."""
+
+    def directory_removed(self, host):
+        """A directory of one layer, which was empty, is gone from its place on the host."""
 
     def names_changed(self):
         """What a name in a merged directory or a symlink leads to may have changed, or the name of a directory."""
@@ -56,7 +59,7 @@ class Resolver:
         self.ownership = ownership
         ownership.on_directory = self._rights_changed
         self.root = None
-        self.generation = 0            # grows with every flush
+        self._climbed = False          # whether a text in the caches leads through a ".."
         self._root_cache = {}          # raw directory text -> Directory, for virtual root: no permissions
         self._plain_cache = {}         # the same for callers with the host's own ids
         self._other_caches = {}        # (uid, gid, groups) -> the same, for other virtual identities
@@ -70,13 +73,23 @@ class Resolver:
         self._root_cache.clear()
         self._plain_cache.clear()
         self._other_caches.clear()
-        self.generation += 1
+        self._climbed = False
         self.cache.directories_changed()
+
+    def directory_removed(self, directory):
+        """Forget an empty directory that was of one layer and is gone. Only a ".." leads through it to others."""
+        if self._climbed or directory.texts is None:
+            self.flush()
+            return
+        for cache in (self._root_cache, self._plain_cache, *self._other_caches.values()):
+            for text in directory.texts:
+                if cache.get(text) is directory:
+                    del cache[text]
+        self.cache.directory_removed(directory.upper)
 
     def _rights_changed(self):
         self._plain_cache.clear()
         self._other_caches.clear()
-        self.generation += 1
         self.cache.directories_changed()
 
     def known_directory(self, caller, path, start=None):
@@ -194,6 +207,7 @@ class Resolver:
         todo = path.split(b"/")
         todo.reverse()
         keep = caller.root == b"/" and not flags
+        climbed = False
         ending = 0      # how the name ended up to now
         via_link = 0
         while todo:
@@ -206,6 +220,7 @@ class Resolver:
                     ending = ending or SLASH
                 continue
             if name == b"..":
+                climbed = True
                 here.fs.search(caller, here)
                 if here is root:
                     if flags & abi.RESOLVE_BENEATH:
@@ -230,7 +245,7 @@ class Resolver:
             last = not todo or not todo[0] and not any(todo)
             kind = node.kind
             if keep and not todo:    # the last component of the text that was asked for
-                self._remember(caller, path, start, here)
+                self._remember(caller, path, start, here, climbed)
                 keep = False
             if kind == S_IFLNK and (not last or follow or todo and follow is not None):
                 links += 1
@@ -270,8 +285,8 @@ class Resolver:
             here = node.dir or node.mount.fs.directory(caller, node)
         return here.node.ending(ending | via_link)
 
-    def _remember(self, caller, path, start, directory):
-        """`directory` is what the text before the last "/" of `path` leads to."""
+    def _remember(self, caller, path, start, directory, climbed):
+        """`directory` is what the text before the last "/" of `path` leads to; climbed: through a ".."."""
         if path.rpartition(b"/")[2] in _DOTS:
             return
         head = _head(caller, path, start)
@@ -279,6 +294,9 @@ class Resolver:
         if len(cache) > MAX_CACHED:
             cache.clear()
         cache[head] = directory
+        directory.known_as(head)
+        if climbed:
+            self._climbed = True
 
     def _place(self, path, caller=KERNEL):
         """The Directory of a canonical guest path."""
@@ -296,6 +314,7 @@ class Resolver:
                 fail(ENOTDIR if node.kind else ENOENT)
             here = node.dir or node.mount.fs.directory(caller, node)
         self._root_cache[path] = here
+        here.known_as(path)
         return here
 
     def guest_path(self, host):
