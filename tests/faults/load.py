@@ -120,15 +120,18 @@ def turnover(place, image, count, early=500):
 
 
 def at_once(place, image, count):
-    """(How many machines of `count` started at once did their work, what the others said, seconds, most MiB of the host in use)."""
+    """(How many machines of `count` that wait for one another did their work, what the others said, seconds, most MiB of the host in use)."""
     (place / "job").mkdir(exist_ok=True)
     command = start_command("sh", "-c", "cat /etc/hostname >/tmp/x; cat /tmp/x", image=image)
-    before = available()
-    least, start = before, time.monotonic()
     errors = [open(place / f"errors{number}", "w+b") for number in range(count)]
     outputs = [open(place / f"output{number}", "w+b") for number in range(count)]
-    processes = [subprocess.Popen(command, cwd=place / "job", env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=error)
-                 for output, error in zip(outputs, errors)]
+    gate, opened = os.pipe()
+    processes = [subprocess.Popen(["sh", "-c", 'read x; exec "$@"', "sh", *command], cwd=place / "job", env=environment(), stdin=gate,
+                                  stdout=output, stderr=error) for output, error in zip(outputs, errors)]
+    os.close(gate)
+    before, start = available(), time.monotonic()
+    os.close(opened)
+    least = before
     while any(process.poll() is None for process in processes):
         least = min(least, available())
         time.sleep(0.2)
