@@ -21,6 +21,7 @@ from apppot.vfs.caller import KERNEL, Caller
 _AT_FDCWD = -100
 _S_IFREG, _S_IFDIR, _S_IFLNK, _S_IFCHR = 0o100000, 0o040000, 0o120000, 0o020000
 _LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the latter had open(2) too
+_STARTS = 1000                             # starting points of relative names whose entries are remembered to be made
 _OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -74,6 +75,7 @@ class FastPath:
         self.image = Patched(cache_directory, cached=[prefix for prefix, _ in self.ns.root.fs.recorded])
         executable = not os.statvfs(running.run_dir).f_flag & os.ST_NOEXEC
         self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
+        self._starts = {}                  # (st_dev, st_ino) of a starting point -> generation that its entry was made in
         self._with_segment = {}            # host path of a copy -> (Elf of the original, Elf of the copy)
         self.plain = Caller(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups()))
         self.recorded = Recorded(running.window, self.ns.ownership.records, self.tlb.now_recorded, self.tlb.switch_off)
@@ -229,11 +231,17 @@ class FastPath:
         if path[:1] != b"/":
             start = task.directory(dirfd)
             base = _start(task, dirfd)
+            if head:
+                self._put_start(start, base)
         directory = self.ns.known_directory(task.caller, path, start)
         if directory is None:
+            if whole:
+                self._put_missing(task, path, base, start)
             return
         for_root = self._for_root(task, path, start)
         pure = self._put_directory(directory, base, head, for_root)
+        if pure and head == directory.path and not directory.fs.recorded_below(directory):
+            self._put_above(directory, for_root)
         if pure and directory.mounts and tlb.except_bit(name) & _excepted(directory):
             pure = False
         node = directory.fixed.get(name)
@@ -247,6 +255,39 @@ class FastPath:
             if node.mount.fs.unchanging(node):
                 writable = tlb.WRITABLE if node.kind == _S_IFCHR else 0
                 self.tlb.put(tlb.NAME, base, path, tlb.FILE, writable | for_root, node.host)
+
+    def _put_missing(self, task, path, base, start):
+        """The entry of a name that leads through a missing directory, where only the supervisor could make that."""
+        head = path.rpartition(b"/")[0]
+        while head:
+            try:
+                node = self.ns.resolve(task.caller, head, start)
+            except FileNotFoundError:
+                head = head.rpartition(b"/")[0]
+                continue
+            directory = node.parent
+            if not node.kind and directory.fs.cached and node.name not in directory.given_out \
+                    and (directory.mounts or directory.fs.native(directory) is None):
+                self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, self._for_root(task, head, start), b"")
+            return
+
+    def _put_start(self, path, base):
+        """The entry of the directory that a name starts from: it may serve all that is below."""
+        if self._starts.get(base) != self.tlb.generation:
+            if len(self._starts) > _STARTS:
+                self._starts.clear()
+            self._starts[base] = self.tlb.generation
+            self._put_open_directory(self.ns.at(path), base)
+
+    def _put_above(self, directory, for_root):
+        """The entry of the topmost directory on the way that serves all that is below it."""
+        top = None
+        above = directory.parent
+        while above.mount is directory.mount and not above.mounts and above.fs.native(above) is not None \
+                and self.ns.nothing_below(above) and above.parent is not above:
+            top, above = above, above.parent
+        if top is not None:
+            self._put_directory(top, (0, 0), top.path, for_root)
 
     def _for_root(self, task, path, start):
         """FOR_ROOT, or 0 when plain processes may go the way as well."""

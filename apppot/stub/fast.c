@@ -17,7 +17,9 @@ enum { FOLLOW = 1 };
 static int stat_at(struct frame *f, struct name *n, struct stat64 *buffer, int flags, int how) {
     long result = CALL4(NR_newfstatat, n->dirfd, n->host, buffer, flags | AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
-    if (result < 0 || (how & FOLLOW && (buffer->mode & S_IFMT) == S_IFLNK)) return MISS;
+    if (result < 0 || (how & FOLLOW && (buffer->mode & S_IFMT) == S_IFLNK)
+        || (n->slash && (buffer->mode & S_IFMT) != S_IFDIR))
+        return MISS;
     return show_stat(buffer, n->flags) ? (f->result = 0, HIT) : MISS;
 }
 
@@ -27,20 +29,9 @@ static int absent(struct frame *f, struct name *n) {
     return 1;
 }
 
-static int do_stat(struct frame *f, int dirfd, const char *path, void *buffer, int flags) {
+/* A directory of several layers is not what its descriptor says. */
+static int show_open(struct frame *f, struct stat64 *buffer) {
     struct name n;
-    int how = flags & AT_SYMLINK_NOFOLLOW ? 0 : FOLLOW;
-    if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) || !split(&n, dirfd, path)) return MISS;
-    if (translate(&n) && stat_at(f, &n, buffer, flags, how)) return HIT;
-    if (!translate_name(&n, how)) return MISS;
-    return absent(f, &n) || stat_at(f, &n, buffer, flags, how);
-}
-
-/* fstat, also in the form that some C libraries give it. A directory of several layers is not what its descriptor says. */
-static int do_fstat(struct frame *f, int fd, struct stat64 *buffer) {
-    struct name n;
-    long result = CALL(NR_fstat, fd, buffer, 0);
-    if (result < 0) return MISS;
     n.flags = 0;
     if ((buffer->mode & S_IFMT) == S_IFDIR) {
         n.path = "";
@@ -49,6 +40,23 @@ static int do_fstat(struct frame *f, int fd, struct stat64 *buffer) {
         if (!find_directory(&n) || n.kind == MERGED) return MISS;
     }
     return show_stat(buffer, n.flags) ? (f->result = 0, HIT) : MISS;
+}
+
+static int do_stat(struct frame *f, int dirfd, const char *path, void *buffer, int flags) {
+    struct name n;
+    if (dirfd == AT_FDCWD && path[0] == '.' && !path[1])
+        return !(flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
+               && CALL4(NR_newfstatat, AT_FDCWD, ".", buffer, AT_SYMLINK_NOFOLLOW) == 0 ? show_open(f, buffer) : MISS;
+    int how = flags & AT_SYMLINK_NOFOLLOW ? 0 : FOLLOW;
+    if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) || !split_any(&n, dirfd, path)) return MISS;
+    if (translate(&n) && stat_at(f, &n, buffer, flags, how)) return HIT;
+    if (!translate_name(&n, how)) return MISS;
+    return absent(f, &n) || stat_at(f, &n, buffer, flags, how);
+}
+
+/* fstat, also in the form that some C libraries give it. */
+static int do_fstat(struct frame *f, int fd, struct stat64 *buffer) {
+    return CALL(NR_fstat, fd, buffer, 0) == 0 ? show_open(f, buffer) : MISS;
 }
 
 static int do_statx(struct frame *f) {
@@ -76,7 +84,7 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode, int
     struct stat64 st;
     struct inode i;
     /* What the host user may do, virtual root may too; whatever is refused is a miss. */
-    if (mode & ~7 || flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW) || !split(&n, dirfd, path)) return MISS;
+    if (mode & ~7 || flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW) || !split_any(&n, dirfd, path)) return MISS;
     if (!translate(&n)) {
         if (!translate_name(&n, !(flags & AT_SYMLINK_NOFOLLOW))) return MISS;
         if (absent(f, &n)) return HIT;
@@ -84,7 +92,7 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode, int
     if (mode & W_OK && !(n.flags & WRITABLE)) return MISS;
     long result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
-    if (result < 0 || (st.mode & S_IFMT) == S_IFLNK) return MISS;
+    if (result < 0 || (st.mode & S_IFMT) == S_IFLNK || (n.slash && (st.mode & S_IFMT) != S_IFDIR)) return MISS;
     int found = recorded(st.dev, st.ino, n.flags, &i);
     if (found != NO_RECORD) return found == RECORD && permitted(&i, &st, mode) ? (f->result = 0, HIT) : MISS;
     result = CALL4(NR_faccessat, n.dirfd, n.host, mode, 0);
@@ -153,7 +161,7 @@ static int do_open(struct frame *f, int dirfd, const char *path, int flags, int 
     struct name n;
     if (flags & (O_PATH | (O_TMPFILE & ~O_DIRECTORY)) || (flags & O_ACCMODE) == O_ACCMODE) return MISS;
     if (is_text(path, ".")) return open_itself(f, dirfd, flags);
-    if (!split(&n, dirfd, path)) return MISS;
+    if (!split_any(&n, dirfd, path) || (n.slash && (flags & (O_CREAT | O_DIRECTORY)) != O_DIRECTORY)) return MISS;
     if (state()->loading && flags == O_CLOEXEC && (is_text(n.last, "libc.so.6") || is_text(n.last, "libpthread.so.0")))
         return open_library(f, &n);
     if (translate(&n) && open_at(f, &n, flags, mode)) return HIT;

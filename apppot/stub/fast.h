@@ -65,7 +65,7 @@ _Static_assert(sizeof(struct inode) == 64, "records are indexed by the superviso
 /* In the process's own memory: the mode is set when it starts, and when its identity changes. `seen` are directories
  * that were opened through a DEEP entry, below which all directories are as it is: so a tree is walked without a miss.
  * A guest that writes here deceives itself alone; Landlock is the wall. */
-enum { SEEN = 128, NUMBERS = 512 };
+enum { SEEN = 128, NUMBERS = 512, WALKED = 256 };
 struct seen {
     uint64_t dev, ino;
     uint32_t generation;
@@ -75,6 +75,7 @@ struct state {
     uint32_t mode, loading;             /* whether the dynamic loader may open the C library yet */
     struct seen seen[SEEN];
     uint32_t hits[NUMBERS];             /* by call, for --stats */
+    uint8_t walked[WALKED];             /* by directory text: how often it was found by a directory above it, see below.c */
 };
 _Static_assert(sizeof(struct state) <= FAST_STATE_SIZE, "stub.ld gives it room");
 

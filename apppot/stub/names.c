@@ -76,7 +76,7 @@ int find_directory(struct name *n) {
 }
 
 /* Whether the caller may go through all directories that the entry stands for. */
-static int searchable(struct name *n) { return !(n->flags & FOR_ROOT) || state()->mode == FAST_ROOT; }
+int searchable(struct name *n) { return !(n->flags & FOR_ROOT) || state()->mode == FAST_ROOT; }
 
 /* Another thread may write at the same place: no half of an entry is ever valid, since the inode is written last. */
 void remember(struct name *n, int fd) {
@@ -106,31 +106,38 @@ int base(struct name *n, int dirfd) {
     return 1;
 }
 
-int split(struct name *n, int dirfd, const char *path) {
-    uint32_t i, slash = 0;
+/* Whether a component is no name for the host's kernel to look up: "." and "..", or what guests can't name. */
+int special(const char *text, uint32_t length) {
+    return text[0] == '.' && (length == 1 || (text[1] == '.' && length == 2)
+                              || (length > 3 && text[1] == 'w' && text[2] == 'h' && text[3] == '.'));
+}
+
+int split_any(struct name *n, int dirfd, const char *path) {
+    uint32_t i, end, slash = 0;
     n->dirfd = dirfd;
     n->path = path;
     n->dev = n->ino = 0;
-    for (i = 0; path[i]; i++) {
-        if (path[i] == '/') slash = i + 1;
+    for (i = end = 0; path[i]; i++) {
+        if (path[i] != '/') {
+            if (end != i) slash = i;
+            end = i + 1;
+        }
         if (i == HOST_MAX - 1) return 0;
     }
-    n->length = i;
+    n->slash = end != i;
+    n->length = end;
     n->last = path + slash;
     n->head = slash ? slash - 1 : 0;
-    if (!n->last[0] || i - slash > 255) return 0;
-    if (n->last[0] == '.' && (!n->last[1] || (n->last[1] == '.' && !n->last[2])
-                              || (n->last[1] == 'w' && n->last[2] == 'h' && n->last[3] == '.')))
-        return 0;
+    if (!end || end - slash > 255 || special(n->last, end - slash)) return 0;
     n->direct = path[0] != '/' && !slash;
     return path[0] == '/' || base(n, dirfd);
 }
 
-/* On a hostfs mount others may put a symlink in the way: is the directory still the one the entry was made for? */
-static int unchanged(struct name *n) {
+int split(struct name *n, int dirfd, const char *path) { return split_any(n, dirfd, path) && !n->slash; }
+
+static int leads_there(struct name *n, int dirfd, const char *text) {
     struct stat64 st;
-    if (!(n->flags & VERIFY) || n->direct) return 1;
-    return CALL4(NR_newfstatat, AT_FDCWD, n->host, &st, AT_SYMLINK_NOFOLLOW) == 0
+    return CALL4(NR_newfstatat, dirfd, text, &st, AT_SYMLINK_NOFOLLOW) == 0
            && (st.mode & S_IFMT) == S_IFDIR         /* a symlink may have got its inode number */
            && st.dev == n->host_dev && st.ino == n->host_ino;
 }
@@ -139,29 +146,55 @@ static int unchanged(struct name *n) {
 static int excepted(struct name *n) {
     if (!n->excepted) return 0;
     uint32_t h = 0;
-    for (const char *c = n->last; *c; c++) h = h * 31 + (unsigned char)*c;
+    for (const char *c = n->last; c < n->path + n->length; c++) h = h * 31 + (unsigned char)*c;
     return n->excepted >> (h * 0x9E3779B97F4A7C15 >> 58) & 1;
+}
+
+/* On a hostfs mount others may put a symlink in the way: is the directory still the one the entry was made for? */
+int unchanged(struct name *n) { return !(n->flags & VERIFY) || n->direct || leads_there(n, AT_FDCWD, n->host); }
+
+_Static_assert(TLB_HOST + 1 + TLB_TEXT < HOST_MAX, "both texts have room");
+
+/* The same by the guest's own relative text, which is shorter. Then that is what to call with. */
+static int unchanged_from_start(struct name *n) {
+    char *text = n->host + TLB_HOST + 1;
+    if (!(n->flags & VERIFY) || n->path[0] == '/') return 0;
+    for (uint32_t i = 0; i < n->head; i++) text[i] = n->path[i];
+    text[n->head] = 0;
+    if (!leads_there(n, n->dirfd, text)) return 0;
+    for (uint32_t i = 0; i < n->head; i++) n->host[i] = text[i];
+    n->host_length = n->head;
+    return 1;
 }
 
 /* Finds the host's name: of the directory's entry with the last component behind it. */
 int translate(struct name *n) {
-    if (n->direct ? !find_directory(n) : !find(n, n->head, SPACE_DIRECTORY)) return 0;
-    if (n->kind == MERGED || excepted(n) || !searchable(n) || !unchanged(n)) return 0;
-    if (n->direct) {
-        n->host_length = 0;
+    if (n->direct ? find_directory(n) : find(n, n->head, SPACE_DIRECTORY)) {
+        if (n->kind == MERGED || excepted(n) || !searchable(n)) return 0;
+        if (n->direct) {
+            n->host_length = 0;
+        } else if (unchanged_from_start(n)) {
+            n->host[n->host_length++] = '/';
+        } else {
+            if (!unchanged(n)) return 0;
+            n->dirfd = AT_FDCWD;
+            n->host[n->host_length++] = '/';
+        }
     } else {
-        n->dirfd = AT_FDCWD;
-        n->host[n->host_length++] = '/';
+        if (n->direct || !below(n)) return 0;
+        if (!n->host_length) return 1;                          /* there is no such directory */
     }
-    uint32_t at = n->host_length;
-    for (const char *c = n->last; (n->host[at] = *c); c++)
-        if (++at >= HOST_MAX) return 0;
+    uint32_t at = n->host_length, length = n->path + n->length - n->last;
+    if (at + length >= HOST_MAX) return 0;
+    for (uint32_t i = 0; i < length; i++) n->host[at++] = n->last[i];
+    n->host[at] = 0;
     return 1;
 }
 
 /* An entry of the whole name: of a file or nothing in a directory of several layers, or a file behind a symlink; else that
  * of the directory which has this name, or which a symlink of this name leads to. */
 int translate_name(struct name *n, int follow) {
+    if (n->slash) return 0;
     int known = find(n, n->length, SPACE_NAME);
     if (known && (!searchable(n) || (n->flags & LINK && !follow))) return 0;
     n->direct = 0;
@@ -175,5 +208,5 @@ int translate_name(struct name *n, int follow) {
 
 /* Whether the name, in a directory of several layers, is that of a file or directory, and of no symlink to one. */
 int names_no_link(struct name *n) {
-    return find(n, n->length, SPACE_NAME) && n->kind != ABSENT && !(n->flags & LINK) && searchable(n);
+    return !n->slash && find(n, n->length, SPACE_NAME) && n->kind != ABSENT && !(n->flags & LINK) && searchable(n);
 }

@@ -11,7 +11,8 @@ enum { HOST_MAX = 512 };                /* longest host path made here; bounds t
 struct name {
     int dirfd;
     const char *path, *last;
-    uint32_t head, length;              /* of the directory text without its last "/", of the whole */
+    uint32_t head, length;              /* of the directory text without its last "/", of the whole without those behind it */
+    int slash;                          /* it ended in "/": only a directory may have it */
     uint64_t dev, ino;                  /* of the directory a relative name starts from */
     uint64_t host_dev, host_ino;        /* of the entry that was found */
     uint32_t kind, flags, host_length, generation, mount;
@@ -23,11 +24,16 @@ struct name {
 static inline volatile struct header *header(void) { return (volatile struct header *)TLB_BASE; }
 static inline volatile struct state *state(void) { return (volatile struct state *)FAST_STATE; }
 
-int split(struct name *n, int dirfd, const char *path);         /* takes it apart; 0: it is for the supervisor */
+int split_any(struct name *n, int dirfd, const char *path);     /* takes it apart; 0: it is for the supervisor */
+int split(struct name *n, int dirfd, const char *path);         /* the same of one that does not end in "/" */
 int base(struct name *n, int dirfd);                            /* of a descriptor alone */
+int special(const char *text, uint32_t length);                 /* a component that is no ordinary name */
 int find(struct name *n, uint32_t length, uint32_t space);
 int find_directory(struct name *n);
-int translate(struct name *n);                                  /* by the entry of its directory */
+int searchable(struct name *n);                                 /* whether the caller may go to where the entry leads */
+int unchanged(struct name *n);                                  /* and that is still what it was made for */
+int below(struct name *n);                                      /* below.c: finds its directory by one above that */
+int translate(struct name *n);                                  /* by the entry of its directory, or of one above that */
 int translate_name(struct name *n, int follow);                 /* by its own entry; follow: a symlink too */
 int names_no_link(struct name *n);                              /* by the same */
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */

@@ -117,7 +117,10 @@ class MountTable(Resolver):
         return not any(one.startswith(two) or two.startswith(one) for one in mine for two in others)
 
     def nothing_below(self, directory):
-        """Whether no mount and no hidden host path is anywhere below a directory that is `native`."""
+        """Whether no mount and no hidden host path is anywhere below a directory that is `native`: under this name, or
+        another where the same host directory is mounted twice."""
         host = directory.fs.native(directory)[0].rstrip(b"/") + b"/"
-        return not self._mounts_below(directory.prefix.rstrip(b"/")) and not any(path.startswith(host)
-                                                                                for path in directory.fs.concealed)
+        holders = (mount.parent.host for mount in self._mounts.values() if mount.parent is not None)
+        return not self._mounts_below(directory.prefix.rstrip(b"/")) \
+            and not any((holder + b"/").startswith(host) for holder in holders) \
+            and not any(path.startswith(host) for path in directory.fs.concealed)
