@@ -35,12 +35,13 @@ class NewTasks:
     def event(self, parent):
         """The parent's stop in fork, vfork or clone."""
         child = self.tracer.event_message(parent.tid)
-        self.affinity.forked(parent.tid, child)
         if self.running.task_count is not None:
             self.running.task_count.made(parent.tid)
         self.tracer.get(parent.tid)
+        flags = self._flags(parent)
+        self.affinity.forked(parent.tid, child, flags & _CLONE_THREAD)
         if child not in self.tasks:
-            self._add(parent, child, self._flags(parent), self._replaced(parent))
+            self._add(parent, child, flags, self._replaced(parent))
         if parent.after is None:
             self.tracer.cont(parent.tid)
         else:

@@ -180,6 +180,7 @@ class Supervisor:
             return
         self.new_tasks.early.pop(tid, None)
         if task is not None:
+            self.affinity.ended(tid)
             self._forget(task)
             self._exec_over(task.group, tid)
         if tid == self.main and not self.then(status):
