@@ -37,6 +37,7 @@ zstd               compresses a tar archive
 '
 # For the tests on a real ARC site and a real Slurm cluster, which only root can start.
 packages_for_site='
+mpich              its mpirun starts a machine for each rank
 munge              authenticates the daemons of Slurm
 nordugrid-arc-arcctl            enables the runtime environment
 nordugrid-arc-arex              the computing element
