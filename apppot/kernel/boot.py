@@ -68,22 +68,11 @@ def run(machine):
 
 
 def _watches(machine, running, cow, stack):
-    """Functions to be called now and then, which keep the machine within its limits."""
-    looks = []
+    """Functions to be called now and then, which keep the machine within its limits. Few machines need that module."""
     if machine.mem is None and machine.disk is None and not machine.stats and not machine.end_with:
-        return looks
+        return []
     from apppot.kernel import watches
-    from apppot.platform import cgroup
-    if machine.mem is not None:
-        running.control_group = cgroup.make(machine.mem)
-        if running.control_group is not None:
-            stack.callback(running.control_group.close)
-    if machine.mem is not None or machine.stats:
-        running.memory_watch = watches.MemoryWatch(running, machine.mem, running.control_group)
-        looks.append(running.memory_watch.look)
-    if machine.disk is not None:
-        looks.append(watches.DiskWatch(running, cow, machine.disk).look)
-    return looks + [watches.ProcessWatch(running, pid).look for pid in machine.end_with]
+    return watches.make(machine, running, cow, stack)
 
 
 def _run(machine, running, attendant, looks, config):

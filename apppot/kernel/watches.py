@@ -5,10 +5,26 @@ import time
 
 from apppot.errors import AppPotError
 from apppot.kernel import usage
+from apppot.platform import cgroup
 
 _SHARE, _URGENT = 0.05, 0.5                # of the time, at most, is spent on looking; when a limit may be near
 _MIB = 1 << 20
 _LEAST = 4096                              # bytes that a file counts at least on disk: it takes an inode, if no more
+
+
+def make(machine, running, cow, stack):
+    """The `look` functions of all watches that the machine needs; its ControlGroup, if it gets one, is closed by the ExitStack."""
+    looks = []
+    if machine.mem is not None:
+        running.control_group = cgroup.make(machine.mem)
+        if running.control_group is not None:
+            stack.callback(running.control_group.close)
+    if machine.mem is not None or machine.stats:
+        running.memory_watch = MemoryWatch(running, machine.mem, running.control_group)
+        looks.append(running.memory_watch.look)
+    if machine.disk is not None:
+        looks.append(DiskWatch(running, cow, machine.disk).look)
+    return looks + [ProcessWatch(running, pid).look for pid in machine.end_with]
 
 
 class Pace:
