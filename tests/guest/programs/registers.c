@@ -88,6 +88,6 @@ int main(int argc, char **argv) {
         SAY("%s: wrong %lx, result %ld", tries[t].name, wrong, (long) result);
     }
     setitimer(argc > 1 ? ITIMER_PROF : ITIMER_REAL, &(struct itimerval) {}, 0);
-    SAY("signals %d", got > 10 || argc > 1);
+    SAY("signals %d", got > 0 || argc > 1);
     return 0;
 }
