@@ -133,8 +133,8 @@ def test_a_current_directory_that_is_gone(command, tmp_path):
 
 
 def test_commands_of_apppot(command):
-    refused(command("main"), 2, "apppot: ", "start, snap, image, bundle, submit, ", "doctor")
-    refused(command("main", "stat"), 2, "'stat'", "did you mean start?", "image, bundle, submit, ")
+    refused(command("main"), 2, "apppot: ", "start, snap, image, bundle, submit, status, fetch, cancel, resubmit, record, doctor")
+    refused(command("main", "stat"), 2, "'stat'", "did you mean start?", "image, bundle, submit, status, fetch, cancel, resubmit, record, doctor")
     refused(command("main", "--hepl"), 2, "--help")
     refused(command("main", "doctor", "--jsno"), 2, "apppot doctor: ", "--json")
     refused(command("main", "doctor", "now"), 2, "unexpected argument now")

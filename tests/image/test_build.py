@@ -403,7 +403,6 @@ def without_mmdebstrap(place, monkeypatch):
     return str(place / "bin")
 
 
-@pytest.mark.skipif(os.environ.get("APPPOT_TEST_BUILDS") != "more", reason="takes minutes: APPPOT_TEST_BUILDS=more runs it")
 def test_debootstrap_for_real(network, place, without_mmdebstrap):
     environment = {**os.environ, "APPPOT_CACHE": str(place / "cache"), "PYTHONPATH": str(IMAGES.parent),
                    "PATH": without_mmdebstrap}

@@ -65,7 +65,7 @@ int main(int argc, char **argv) {
     setitimer(argc > 1 ? ITIMER_PROF : ITIMER_REAL, &often, 0);
     for (unsigned t = 0; t < sizeof tries / sizeof *tries; t++) {
         uint64_t wrong = 0, result = 0;
-        for (int i = 0; i < 1000; i++) {
+        for (int i = 0; i < 1000 || (argc == 1 && got <= t); i++) {    /* and until each has met a signal */
             for (int k = 0; k < COUNT; k++) before[k] = fill();
             for (int k = 0; k < 6; k++) vectors_before[k] = fill();
             before[RAX] = tries[t].number;
@@ -88,6 +88,6 @@ int main(int argc, char **argv) {
         SAY("%s: wrong %lx, result %ld", tries[t].name, wrong, (long) result);
     }
     setitimer(argc > 1 ? ITIMER_PROF : ITIMER_REAL, &(struct itimerval) {}, 0);
-    SAY("signals %d", got > 0 || argc > 1);
+    SAY("signals %d", got > 10 || argc > 1);
     return 0;
 }
