@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import ExitStack, closing
 from errno import EACCES, ENOENT, ENOEXEC, ENOTDIR
+from stat import S_IFREG
 
 from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
 from apppot.image.cow import Cow
@@ -131,10 +132,13 @@ def _mount_at(ns, path, fs):
 
 
 def _share_network_names(ns):
-    """The network is the host's, so are its names. Soft: the guest may put files of its own there."""
+    """The network is the host's, so are its names, until the guest writes files of its own there."""
     for path in (b"/etc/resolv.conf", b"/etc/hosts"):
-        if os.path.isfile(path) and identity.exists(ns, b"/etc"):
-            ns.mount(ns.resolve(KERNEL, path, None, False).path, HostFS(path, readonly=True), soft=True)
+        if not os.path.isfile(path) or not identity.exists(ns, b"/etc"):
+            continue
+        node = ns.resolve(KERNEL, path, None, False)
+        if node.kind != S_IFREG or not node.upper:
+            ns.mount(node.path, HostFS(path, readonly=True), soft=True, copied=True)
 
 
 def _hide_host_temporaries(cow):

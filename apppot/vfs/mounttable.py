@@ -44,7 +44,7 @@ class MountTable(Resolver):
         self.host_names.set_mounts(self._mounts.values())
         self.flush()
 
-    def mount(self, path, fs, soft=False):
+    def mount(self, path, fs, soft=False, copied=False):
         """Mount `fs` on the canonical guest path. Its parent must exist, the mount point itself need not."""
         node = self.at(path)
         directory = node.parent
@@ -52,7 +52,7 @@ class MountTable(Resolver):
             fail(EBUSY)
         if path in self._mounts:
             self.umount(path)
-        mount = Mount(path, fs, soft, directory)
+        mount = Mount(path, fs, soft, directory, copied)
         self._attach(mount)
         directory.fixed[node.name] = mount.node
         if directory.mounts is None:

@@ -65,7 +65,8 @@ class Namespace(MountTable):
             if kind == S_IFDIR:
                 fail(EISDIR)
             if kind == S_IFREG and fs.readonly:
-                fail(EROFS)
+                node = self._to_change(caller, node)
+                fs = node.mount.fs
         return fs.open(caller, node, flags, mode)
 
     @staticmethod
@@ -119,7 +120,7 @@ class Namespace(MountTable):
         if amode & ~7:
             fail(EINVAL)
         if amode & os.W_OK and node.mount.fs.readonly and node.kind in (S_IFREG, S_IFDIR, S_IFLNK):
-            fail(EROFS)
+            self._check_copied(caller, node)
         node.mount.fs.access(caller, node, amode)
 
     def readlink(self, caller, node):
@@ -181,6 +182,27 @@ class Namespace(MountTable):
         self.umount(path)
         node = self.at(path)
         return node.ending(slash) if slash else node
+
+    def _check_copied(self, caller, node):
+        """EROFS, unless a change of the node on a read-only mount may be made to a copy, and the caller may put one there."""
+        below = self._holder(node).fs
+        if not node.mount.copied or below.readonly or not below.cached:
+            fail(EROFS)
+        below.may_change(caller, node.parent, node)
+
+    def _to_change(self, caller, node):
+        """The node that a change of an existing node is made to: itself, or the copy that takes its place."""
+        if not node.mount.fs.readonly:
+            return node
+        self._check_copied(caller, node)
+        path, shown = node.path, node.host
+        self.umount(path)
+        node = self.at(path)
+        if node.kind:
+            node.mount.fs.unlink(caller, node)
+            node = self.at(path)
+        node.mount.fs.bring(caller, node, shown)
+        return self.at(path)
 
     @staticmethod
     def _creatable(node):
@@ -377,27 +399,29 @@ class Namespace(MountTable):
         found = status()
         return S_IFMT(found.st_mode) == S_IFREG and fs.ownership.of(found) is None
 
-    def _changeable(self, node):
+    def _changeable(self, caller, node):
         if not node.kind:
             fail(ENOENT)
-        if node.mount.fs.readonly:
-            fail(EROFS)
-        return node.mount.fs
+        return self._to_change(caller, node)
 
     def chmod(self, caller, node, mode):
-        self._changeable(node).chmod(caller, node, mode)
+        node = self._changeable(caller, node)
+        node.mount.fs.chmod(caller, node, mode)
 
     def chown(self, caller, node, uid, gid):
-        self._changeable(node).chown(caller, node, uid, gid)
+        node = self._changeable(caller, node)
+        node.mount.fs.chown(caller, node, uid, gid)
 
     def utime(self, caller, node, atime_ns, mtime_ns):
         """None keeps a time, abi.UTIME_NOW sets the present."""
-        self._changeable(node).utime(caller, node, atime_ns, mtime_ns)
+        node = self._changeable(caller, node)
+        node.mount.fs.utime(caller, node, atime_ns, mtime_ns)
 
     def truncate(self, caller, node, size):
         if node.kind == S_IFDIR:
             fail(EISDIR)
-        self._changeable(node).truncate(caller, node, size)
+        node = self._changeable(caller, node)
+        node.mount.fs.truncate(caller, node, size)
 
     def getxattr(self, caller, node, name):
         if not node.kind:
@@ -410,10 +434,12 @@ class Namespace(MountTable):
         return node.mount.fs.listxattr(caller, node)
 
     def setxattr(self, caller, node, name, value, flags=0):
-        self._changeable(node).setxattr(caller, node, name, value, flags)
+        node = self._changeable(caller, node)
+        node.mount.fs.setxattr(caller, node, name, value, flags)
 
     def removexattr(self, caller, node, name):
-        self._changeable(node).removexattr(caller, node, name)
+        node = self._changeable(caller, node)
+        node.mount.fs.removexattr(caller, node, name)
 
 
 def inside(path, top):

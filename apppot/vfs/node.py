@@ -159,14 +159,16 @@ class Directory:
 
 
 class Mount:
-    """A file system at a place in the guest's tree. A `soft` one goes away when the guest removes its mount point."""
+    """A file system at a place in the guest's tree. A `soft` one goes away when the guest removes its mount point; one
+    that is to be `copied`, a file, also when the guest changes it: then a copy takes its place."""
 
-    __slots__ = ("path", "fs", "soft", "node", "parent", "number")
+    __slots__ = ("path", "fs", "soft", "copied", "node", "parent", "number")
 
-    def __init__(self, path, fs, soft=False, parent=None):
+    def __init__(self, path, fs, soft=False, parent=None, copied=False):
         self.path = path
         self.fs = fs
         self.soft = soft
+        self.copied = copied
         self.parent = parent     # Directory that holds the mount point; None for "/"
         self.node = None         # root node
         self.number = 0          # no other mount of the namespace has it

@@ -523,6 +523,14 @@ class Overlay(OnDisk):
         if self.ownership.records:
             self.ownership.linked(self.log_name(old), self.log_name(new))
 
+    def bring(self, caller, node, source):
+        """Make the missing `node` a copy of a host's file that is in no layer."""
+        self.create(caller, node)
+        self.namespace.cache.names_changed()
+        st = lstat(source)
+        self._place(source, st, node.parent.upper, node, st.st_mode & 0o1777 | 0o600)
+        self._settle(node.parent, node.name, False)
+
     def unlink(self, caller, node):
         directory = node.parent
         self.may_change(caller, directory, node)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_changes_are_kept_with_cow(shell, tmp_path):
                  "ls -A /etc/leks | head -1; stat -c %h /opt/mine/hard; readlink /opt/mine/sym; stat -c %a /srv;"
                  "du -k /opt/sparse | cut -f1; stat -c %s /opt/sparse; date -r /opt/mine +%Y", options=options
                  ).splitlines() == ["kept", "3", "image", "more", ".bash_logout", "2", "x", "700", "0", "104857600", "2001"]
+
+
+@pytest.mark.parametrize("options", [[], ["--isolation", "strict"]])
+def test_the_names_of_the_hosts_network_until_the_guest_writes_its_own(shell, tmp_path, options):
+    hosts = Path("/etc/hosts").read_text()
+    options = [*options, "--cow", tmp_path / "cow"]
+    assert shell("cat /etc/hosts; test $(id -u) = 0 || test ! -w /etc/hosts", options=options) == hosts
+    assert shell("test -w /etc/hosts; cat /etc/hosts; echo '192.0.2.1 mine' >>/etc/hosts; cat /etc/hosts",
+                 options=["--root", *options]) == f"{hosts}{hosts}192.0.2.1 mine\n"
+    assert shell("sudo chmod 600 /etc/hosts; sudo cat /etc/hosts; sudo rm /etc/hosts; cat /etc/hosts || :",
+                 options=options) == f"{hosts}192.0.2.1 mine\n"
+    assert shell("cat /etc/hosts", options=options) == hosts
+    assert Path("/etc/hosts").read_text() == hosts
 
 
 def test_cow_before_the_image_name(debian_tree, run_guest, tmp_path):

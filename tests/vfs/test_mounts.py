@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from apppot.vfs.caller import Caller
 from apppot.vfs.devfs import Dev
 from apppot.vfs.hostfs import HostFS
 from tests.vfs.test_resolve import fails
@@ -155,6 +156,50 @@ def test_one_file_and_soft_mounts(world, tmp_path):
     w.call("unlink", "/etc/hosts")
     assert not w.exists("/etc/hosts")
     assert (tmp_path / "hosts").read_bytes() == b"host\n"
+
+
+CHANGES = {
+    "open": lambda w: w.write("/etc/hosts", b"more\n", os.O_APPEND, caller=w.root),
+    "truncate": lambda w: w.call("truncate", "/etc/hosts", 2, caller=w.root),
+    "chmod": lambda w: w.call("chmod", "/etc/hosts", 0o600, caller=w.root),
+    "chown": lambda w: w.call("chown", "/etc/hosts", 33, 33, caller=w.root),
+    "utime": lambda w: w.call("utime", "/etc/hosts", 5, 5, caller=w.root),
+}
+
+
+@pytest.mark.parametrize("below", [b"image\n", None, ("link", "elsewhere")])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_copied_when_it_is_changed(world, tmp_path, name, below):
+    (tmp_path / "hosts").write_bytes(b"host\n")
+    os.chmod(tmp_path / "hosts", 0o644)
+    before = os.stat(tmp_path / "hosts")
+    w = world({"etc": {} if below is None else {"hosts": below}})
+    w.ns.mount(b"/etc/hosts", HostFS(os.fsencode(tmp_path / "hosts"), readonly=True), soft=True, copied=True)
+    w.call("access", "/etc/hosts", os.W_OK, caller=w.root)
+    assert w.node("/etc/hosts").mount.path == b"/etc/hosts"
+    CHANGES[name](w)
+    assert w.node("/etc/hosts").mount.path == b"/"
+    assert w.read("/etc/hosts", caller=w.root) == {"open": b"host\nmore\n", "truncate": b"ho"}.get(name, b"host\n")
+    st = w.stat("/etc/hosts", caller=w.root)
+    assert (st.st_mode & 0o777, st.st_gid) == {"chmod": (0o600, st.st_gid), "chown": (0o644, 33)}.get(name, (0o644, st.st_gid))
+    after = os.stat(tmp_path / "hosts")
+    assert (after.st_mode, after.st_mtime_ns, (tmp_path / "hosts").read_bytes()) == (before.st_mode, before.st_mtime_ns, b"host\n")
+    assert w.names("/etc", caller=w.root) == [b"hosts"]
+    w.reopen(False)
+    assert w.node("/etc/hosts").upper
+
+
+def test_only_who_could_replace_it_gets_a_copy(world, tmp_path):
+    (tmp_path / "hosts").write_bytes(b"host\n")
+    w = world(LOWER)
+    w.ns.mount(b"/etc/hosts", HostFS(os.fsencode(tmp_path / "hosts"), readonly=True), soft=True, copied=True)
+    w.call("chown", "/etc", 0, 0, caller=w.root)
+    w.call("chmod", "/etc", 0o755, caller=w.root)
+    other = Caller(uid=4711, gid=4711, virtual=True)
+    fails(errno.EACCES, w.write, "/etc/hosts", b"", os.O_TRUNC, caller=other)
+    fails(errno.EACCES, w.call, "access", "/etc/hosts", os.W_OK, caller=other)
+    fails(errno.EACCES, w.call, "truncate", "/etc/hosts", 0, caller=other)
+    assert w.read("/etc/hosts") == b"host\n" and w.node("/etc/hosts").mount.path == b"/etc/hosts"
 
 
 def test_virtual_root_on_a_host_mount(mounted):
