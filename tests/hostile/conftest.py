@@ -14,6 +14,10 @@ import pytest
 
 from tests.guest.conftest import environment, start_command
 
+#: At least so many tries of each race, if it is set; else as many as two seconds give.
+TRIES = os.environ.get("APPPOT_TEST_TRIES")
+_counted = []                              # (level, "race NAME: N tries, ...") of all that were run
+
 PROGRAMS = Path(__file__).parent / "programs"
 OUTSIDER = """
 import ctypes, os, signal, socket, sys
@@ -131,18 +135,24 @@ def attack(hostile, outside, tmp_path):
         shutil.copy(hostile(program), image / "bin" / program)
         before = (image / "etc" / "image-file").stat()
         command = start_command(f"/bin/{program}", outside.directory, outside.process.pid, *arguments, image=image,
-                                options=[*own, *options])
+                                options=[*own, *options, *(["--env", f"TRIES={TRIES}"] if TRIES else [])])
         if level == "landlock-1":
             command[1:3] = ["-c", OLD_LANDLOCK]
         done = subprocess.run(
             command, cwd=job, env=environment(**(env or {})), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=timeout, preexec_fn=first, **more)
+            timeout=None if TRIES else timeout, preexec_fn=first, **more)
         after = (image / "etc" / "image-file").stat()
         assert [getattr(before, name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")] == [
             getattr(after, name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")], "the image was changed"
+        _counted.extend((level, line) for line in done.stdout.splitlines() if line.startswith("race "))
         return done
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter):
+    for level, line in _counted:
+        terminalreporter.write_line(f"{level}: {line}")
 
 
 def held(done):

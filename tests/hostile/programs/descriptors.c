@@ -1,6 +1,6 @@
 /* Tries to break: what a guest can do by a descriptor is what it was opened for inside; an O_PATH descriptor of a file
  * outside, which the kernel's wall does not mediate, and one that is swapped while it is looked at, give nothing. */
-#include "hostile.h"
+#include "race.h"
 
 static void by_link(int fd, const char *kind) {
     char link[64];
@@ -72,28 +72,22 @@ static void of_socket(int fd) {
 
 /* A thread puts a descriptor of a file of the image, open for reading, in the place of a nameless one. */
 static int shared, image_file, nameless;
-static volatile int stop;
-static void *swapper(void *_) {
-    while (!stop) { dup2(image_file, shared); dup2(nameless, shared); }
-    return 0;
+static char shared_link[64];
+static void swap_descriptor(void) { dup2(image_file, shared); dup2(nameless, shared); }
+static void change_descriptor(void) {
+    struct timespec times[2] = {{1}, {1}};
+    TRY(fchmod(shared, 0600));
+    TRY(utimensat(AT_FDCWD, shared_link, times, 0));
+    TRY(chmod(shared_link, 0600));
+    TRY(truncate(shared_link, 1));
+    TRY(ftruncate(shared, 1));
 }
 static void swapped(void) {
-    struct timespec times[2] = {{1}, {1}};
-    pthread_t thread;
     image_file = open("/etc/image-file", O_RDONLY);
     nameless = memfd_create("x", 0);
     shared = dup(nameless);
-    pthread_create(&thread, 0, swapper, 0);
-    char link[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", shared);
-    for (double end = now() + 2; now() < end;) {
-        fchmod(shared, 0600);
-        utimensat(AT_FDCWD, link, times, 0);
-        chmod(link, 0600);
-        truncate(link, 1);
-    }
-    stop = 1;
-    pthread_join(thread, 0);
+    snprintf(shared_link, sizeof shared_link, "/proc/self/fd/%d", shared);
+    race("descriptor", swap_descriptor, change_descriptor);
 }
 
 int main(int argc, char **argv) {
