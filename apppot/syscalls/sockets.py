@@ -17,6 +17,10 @@ from apppot.syscalls.decode import Fd, Int, Ptr, U64, UInt
 from apppot.syscalls.paths import error
 
 _AF_UNSPEC, _AF_UNIX, _AF_NETLINK = 0, 1, 16
+# Without a network. To connect to AF_UNSPEC ends a connection; what is sent there goes to the address behind it, as with
+# AF_INET (udp_sendmsg() in net/ipv4/udp.c).
+_TO_SEND = (_AF_UNIX, _AF_NETLINK)
+_TO_CONNECT = (_AF_UNSPEC, *_TO_SEND)
 _SOCK_DGRAM = 2
 _SOL_SOCKET, _SO_TYPE, _SO_DOMAIN = 1, 3, 39
 _S_IFSOCK = 0o140000
@@ -56,7 +60,7 @@ def connect(task, fd: Fd, address: Ptr, length: Int):
     data = _read(task, address, length)
     name = _file_name(data)
     if name is None:
-        _check_address(task, data)
+        _check_address(task, data, _TO_CONNECT)
         return RunHere({1: data, 2: len(data)})
     node = _socket_node(task, name)
     pinned = _pin(node)
@@ -222,14 +226,14 @@ def _read_address(task, address, length):
     data = _read(task, address, length)
     name = _file_name(data)
     if name is None:
-        _check_address(task, data)
+        _check_address(task, data, _TO_SEND)
         return data
     return _sockaddr(task, _socket_node(task, name).host)
 
 
-def _check_address(task, data):
-    """Raise unless an address that names no file may be connected or sent to."""
-    if task.machine.network == "none" and _family(data) not in (_AF_UNSPEC, _AF_UNIX, _AF_NETLINK):
+def _check_address(task, data, families):
+    """Raise unless an address that names no file may be connected or sent to. families: those that lead nowhere outside."""
+    if task.machine.network == "none" and data and _family(data) not in families:
         raise error(ENETUNREACH)
     if _family(data) == _AF_UNIX and len(data) > 2 and not task.machine.wall.scoped and not _is_ours(task, data[2:]):
         raise error(ECONNREFUSED)

@@ -1,6 +1,6 @@
 /* Tries to break: with --network none nothing goes out or comes in but by sockets inside the machine.
  * argv[3], argv[4]: a TCP and a UDP port on which the host listens at 127.0.0.1. */
-#include "hostile.h"
+#include "race.h"
 #include <arpa/inet.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
@@ -19,10 +19,16 @@ static void reach(way *how, const char *name, int tcp, int udp) {
     if (CALL(how, SYS_connect, s6, (long)&t6, sizeof t6) == 0) ESCAPED("TCP over IPv6 %s", name);
     if (CALL(how, SYS_connect, d, (long)&u, sizeof u) == 0) ESCAPED("UDP %s", name);
     if (CALL(how, SYS_sendto, d, (long)"x", 1, 0, (long)&u, sizeof u) >= 0) ESCAPED("UDP without connect %s", name);
+    struct sockaddr_in unspecified = u;
+    unspecified.sin_family = AF_UNSPEC;                     /* as good as AF_INET to UDP */
+    if (CALL(how, SYS_sendto, d, (long)"x", 1, 0, (long)&unspecified, sizeof u) >= 0) ESCAPED("UDP of no family %s", name);
     if (CALL(how, SYS_sendto, s, (long)"x", 1, MSG_FASTOPEN, (long)&t, sizeof t) >= 0) ESCAPED("TCP fast open %s", name);
     struct iovec data = {"x", 1};
     struct mmsghdr message = {{.msg_name = &u, .msg_namelen = sizeof u, .msg_iov = &data, .msg_iovlen = 1}};
     if (CALL(how, SYS_sendmsg, d, (long)&message, 0) >= 0) ESCAPED("sendmsg %s", name);
+    message.msg_hdr.msg_name = &unspecified;
+    if (CALL(how, SYS_sendmsg, d, (long)&message, 0) >= 0) ESCAPED("sendmsg to no family %s", name);
+    message.msg_hdr.msg_name = &u;
     if (CALL(how, SYS_sendmmsg, d, (long)&message, 1, 0) >= 0) ESCAPED("sendmmsg %s", name);
     if (CALL(how, SYS_bind, s, (long)&any, sizeof any) == 0) ESCAPED("bind %s", name);
     if (CALL(how, SYS_bind, d, (long)&any, sizeof any) == 0) ESCAPED("UDP bind %s", name);
@@ -41,31 +47,25 @@ static void reach(way *how, const char *name, int tcp, int udp) {
 /* The address of a message is changed by another thread while it is looked at. */
 static struct sockaddr_storage target;
 static struct msghdr header;
-static volatile int stop;
-static int port;
-static void *swapper(void *_) {
+static int port, datagrams;
+static void swap_target(void) {
     struct sockaddr_in out = at(port);
-    while (!stop) {
-        memcpy(&target, &out, sizeof out);
-        header.msg_namelen = sizeof out;
-        target.ss_family = AF_UNSPEC;
-        header.msg_namelen = 0;
-    }
-    return 0;
+    memcpy(&target, &out, sizeof out);
+    header.msg_namelen = sizeof out;
+    AND_NOW();
+    target.ss_family = AF_UNSPEC;
+    header.msg_namelen = 0;
+}
+static void send_to_target(void) {
+    if (TRY(connect(datagrams, (void *)&target, 16)) == 0 && target.ss_family == AF_INET) connect(datagrams, (void *)&target, 2);
+    TRY(sendto(datagrams, "x", 1, 0, (void *)&target, 16));
+    TRY(sendmsg(datagrams, &header, 0));
 }
 static void swapped(void) {
-    pthread_t thread;
-    struct iovec data = {"x", 1};
+    static struct iovec data = {"x", 1};
     header = (struct msghdr){.msg_name = &target, .msg_iov = &data, .msg_iovlen = 1};
-    pthread_create(&thread, 0, swapper, 0);
-    int d = socket(AF_INET, SOCK_DGRAM, 0);
-    for (double end = now() + 2; now() < end;) {
-        if (connect(d, (void *)&target, 16) == 0 && ((struct sockaddr *)&target)->sa_family == AF_INET) connect(d, (void *)&target, 2);
-        sendto(d, "x", 1, 0, (void *)&target, 16);
-        sendmsg(d, &header, 0);
-    }
-    stop = 1;
-    pthread_join(thread, 0);
+    datagrams = socket(AF_INET, SOCK_DGRAM, 0);
+    race("message", swap_target, send_to_target);
 }
 
 /* What must work. */
