@@ -27,8 +27,9 @@ from apppot.syscalls.table import IDENTITY, OWNERS
 from apppot.vfs import devfs, users
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.hostfs import HostFS
+from apppot.vfs.layers import OPAQUE
 from apppot.vfs.namespace import Namespace
-from apppot.vfs.overlay import OPAQUE, Overlay
+from apppot.vfs.overlay import Overlay
 from apppot.vfs.ownership import Ownership
 from apppot.vfs.procfs import ProcFS
 

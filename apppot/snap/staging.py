@@ -16,9 +16,11 @@ from apppot.image.layer import Layer
 from apppot.image.names import escape
 from apppot.snap.archive import USER
 from apppot.vfs.caller import KERNEL
+from apppot.vfs.layers import OPAQUE, OPAQUE_NAME, WHITEOUT
 from apppot.vfs.namespace import Namespace
-from apppot.vfs.overlay import OPAQUE, OPAQUE_NAME, WHITEOUT, Overlay, mark
+from apppot.vfs.overlay import Overlay
 from apppot.vfs.ownership import KEEP, Ownership, Record
+from apppot.vfs.upperlayer import mark
 
 _DUMPDIR = b"D"                       # GNU: a directory with the list of what is in it
 _KINDS = {tarfile.CHRTYPE: S_IFCHR, tarfile.BLKTYPE: S_IFBLK}

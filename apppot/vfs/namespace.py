@@ -7,10 +7,10 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from apppot.vfs import abi
 from apppot.vfs.caller import KERNEL
+from apppot.vfs.layers import merged_attributes
 from apppot.vfs.listing import DT_DIR, Listing
 from apppot.vfs.mounttable import MountTable
 from apppot.vfs.node import DOT, DOTDOT, SLASH, VIA_LINK, fail
-from apppot.vfs.overlay import merged_attributes
 from apppot.vfs.resolver import PATH_MAX
 
 

@@ -3,7 +3,7 @@
 import os
 from stat import S_ISDIR
 
-from apppot.vfs.overlay import OPAQUE
+from apppot.vfs.layers import OPAQUE
 
 
 def refresh(overlay):

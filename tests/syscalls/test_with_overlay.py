@@ -9,7 +9,7 @@ import pytest
 
 from apppot.syscalls import attributes, names, sockets
 from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
-from apppot.vfs import copyup, overlay
+from apppot.vfs import copyup, upperlayer
 from tests.syscalls.fake_task import FakeTask, call, fails
 from tests.vfs.world import World
 
@@ -190,7 +190,7 @@ def test_a_socket_is_bound_in_the_upper_layer(task, world):
 ], ids=["chmod", "truncate", "utimensat", "fchmod", "link", "rename"])
 def test_a_large_lower_file_is_copied_beside_the_supervisor(task, world, change, monkeypatch):
     fd = task.descriptors[3] = os.open(world.lowers[0] + b"/file", os.O_RDONLY)
-    monkeypatch.setattr(overlay, "LARGE", 1)
+    monkeypatch.setattr(upperlayer, "LARGE", 1)
     task.machine.procfs = None
     later = change(task)
     assert later.__class__ is Later and world.node("/file").host.startswith(world.lowers[0])
@@ -202,7 +202,7 @@ def test_a_large_lower_file_is_copied_beside_the_supervisor(task, world, change,
 
 
 def test_the_wait_for_a_large_file_ends_with_the_change(task, world, monkeypatch):
-    monkeypatch.setattr(overlay, "LARGE", 1)
+    monkeypatch.setattr(upperlayer, "LARGE", 1)
     later = call(task, attributes.chmod, task.path(b"/file"), 0o600)
     assert later.work() == 0
     assert later.finish(0) == 0
@@ -211,7 +211,7 @@ def test_the_wait_for_a_large_file_ends_with_the_change(task, world, monkeypatch
 
 def test_a_wait_that_came_to_nothing(task, world, monkeypatch):
     """The copy is made after all, or the file is gone meanwhile."""
-    monkeypatch.setattr(overlay, "LARGE", 1)
+    monkeypatch.setattr(upperlayer, "LARGE", 1)
     later = call(task, attributes.chmod, task.path(b"/file"), 0o600)
     assert later.finish(-9) == 0
     assert world.stat("/file").st_mode & 0o7777 == 0o600

@@ -230,7 +230,7 @@ def test_permissions_of_the_lower_layer_hold(world):
 
 
 def test_many_names_in_the_caches(world, monkeypatch):
-    monkeypatch.setattr("apppot.vfs.overlay.MAX_CACHED", 50)
+    monkeypatch.setattr("apppot.vfs.layers.MAX_CACHED", 50)
     w = world({"d": {f"{n:03}": b"" for n in range(100)}, "m": {"f": b""}})
     w.write("/m/new", b"")
     for n in range(200):
