@@ -2,8 +2,8 @@
 
 # A handler is looked for in this order: what every program needs comes first.
 FAMILIES = (
-    "files", "exec", "memory", "attributes", "cwd", "names", "directories", "newtasks", "processes", "system", "sockets", "ids",
-    "seccomp", "ipc",
+    "files", "exec", "memory", "attributes", "cwd", "names", "directories", "xattrs", "newtasks", "processes", "system", "sockets",
+    "ids", "seccomp", "ipc",
 )
 
 _found = {}

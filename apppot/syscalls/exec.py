@@ -3,7 +3,7 @@
 import os
 from errno import E2BIG, EINVAL, ELOOP, ENOENT
 
-from apppot.syscalls import programs, snap, sudo
+from apppot.syscalls import programs
 from apppot.syscalls.answer import Later, Run, Vector
 from apppot.syscalls.decode import Fd, Int, Path, Ptr
 from apppot.vfs.node import Node
@@ -55,9 +55,9 @@ def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
 
     `fd`: the descriptor that `name` goes through, or None; `waited`: a large file was made by a process beside us.
     """
-    if sudo.is_sudo(task, node):
+    if node.host == task.machine.sudo_file:
         return _sudo(task, argv, envp, index)
-    if snap.is_snap(task, node):
+    if node.host == task.machine.snap_file:
         return _snap(task, argv, index)
     try:
         program = programs.find(task, node, name, not waited)
@@ -76,6 +76,8 @@ def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
 
 def _sudo(task, argv, envp, index):
     """sudo is played here, by the supervisor, so that it works in any image, also in one without a C library."""
+    from apppot.syscalls import sudo
+
     words = [task.read_string(address) for address in read_vector(task, argv)]
     environment = [task.read_string(address) for address in read_vector(task, envp)]
     program, words, environment = sudo.find(task, words, environment)
@@ -88,6 +90,8 @@ def _sudo(task, argv, envp, index):
 
 def _snap(task, argv, index):
     """apppot-snap is played here as well."""
+    from apppot.syscalls import snap
+
     args = {index: task.machine.stub}
     if index:
         args[4] = 0

@@ -19,10 +19,6 @@ _PROGRAM = b"apppot-snap"
 _KILLED = b"apppot-snap: killed; everything is as it was before\n"
 
 
-def is_snap(task, node):
-    return node.host == task.machine.snap_file
-
-
 def answer(task, words, end):
     """The answer to the execve of apppot-snap. end(text, status, fd) → answer that ends the task as a program."""
     from apppot.snap import request as requests      # loads what most runs never need

@@ -33,10 +33,6 @@ class _Request:
     __slots__ = ("user", "group", "flags", "keep", "assignments", "command", "directory")
 
 
-def is_sudo(task, node):
-    return node.host == task.machine.sudo_file
-
-
 def find(task, words, environment):
     """(Program, argv, envp) that a `sudo` with these words leads to. OSError as exec has it."""
     try:

@@ -8,7 +8,7 @@ from errno import (
 
 import pytest
 
-from apppot.syscalls import attributes
+from apppot.syscalls import attributes, xattrs
 from apppot.syscalls.answer import NATIVE, Run
 from tests.syscalls.fake_task import UID, FakeTask, StubNamespace, call, fails
 
@@ -178,11 +178,11 @@ def test_truncate(task):
 
 def test_setting_extended_attributes(task):
     link, name, value = task.path(b"link"), task.path(b"user.a"), task.put(b"hello")
-    assert call(task, attributes.setxattr, link, name, value, 5, 0) == 0
-    assert call(task, attributes.lsetxattr, link, name, value, 4, 1) == 0
-    assert call(task, attributes.fsetxattr, 3, name, 0, 0, 2) == 0
+    assert call(task, xattrs.setxattr, link, name, value, 5, 0) == 0
+    assert call(task, xattrs.lsetxattr, link, name, value, 4, 1) == 0
+    assert call(task, xattrs.fsetxattr, 3, name, 0, 0, 2) == 0
     args = task.put(struct.pack("<QII", value, 2, 1))
-    assert call(task, attributes.setxattrat, CWD, link, 0, name, args, 16) == 0
+    assert call(task, xattrs.setxattrat, CWD, link, 0, name, args, 16) == 0
     assert task.ns.did == [
         ("setxattr", b"/file", b"user.a", b"hello", 0), ("setxattr", b"/link", b"user.a", b"hell", 1),
         ("setxattr", b"/file", b"user.a", b"", 2), ("setxattr", b"/file", b"user.a", b"he", 1),
@@ -191,41 +191,41 @@ def test_setting_extended_attributes(task):
 
 def test_removing_extended_attributes(task):
     link, name = task.path(b"link"), task.path(b"user.a")
-    call(task, attributes.removexattr, link, name)
-    call(task, attributes.lremovexattr, link, name)
-    call(task, attributes.fremovexattr, 3, name)
-    call(task, attributes.removexattrat, CWD, link, NOFOLLOW, name)
+    call(task, xattrs.removexattr, link, name)
+    call(task, xattrs.lremovexattr, link, name)
+    call(task, xattrs.fremovexattr, 3, name)
+    call(task, xattrs.removexattrat, CWD, link, NOFOLLOW, name)
     assert [path for _, path, _ in task.ns.did] == [b"/file", b"/link", b"/file", b"/link"]
 
 
 def test_bad_extended_attributes(task):
     path, name = task.path(b"file"), task.path(b"user.a")
-    fails(EINVAL, task, attributes.setxattr, path, name, 0, 0, 4)
-    fails(E2BIG, task, attributes.setxattr, path, name, 0, 65537, 0)
-    fails(ERANGE, task, attributes.setxattr, path, task.path(b""), 0, 0, 0)
-    fails(ERANGE, task, attributes.setxattr, path, task.path(b"user." + b"a" * 251), 0, 0, 0)
-    fails(EFAULT, task, attributes.setxattr, path, 0, 0, 0, 0)
-    fails(EINVAL, task, attributes.setxattrat, CWD, path, 0, name, task.put(bytes(16)), 8)
-    fails(E2BIG, task, attributes.setxattrat, CWD, path, 0, name, task.put(bytes(16) + b"x"), 17)
+    fails(EINVAL, task, xattrs.setxattr, path, name, 0, 0, 4)
+    fails(E2BIG, task, xattrs.setxattr, path, name, 0, 65537, 0)
+    fails(ERANGE, task, xattrs.setxattr, path, task.path(b""), 0, 0, 0)
+    fails(ERANGE, task, xattrs.setxattr, path, task.path(b"user." + b"a" * 251), 0, 0, 0)
+    fails(EFAULT, task, xattrs.setxattr, path, 0, 0, 0, 0)
+    fails(EINVAL, task, xattrs.setxattrat, CWD, path, 0, name, task.put(bytes(16)), 8)
+    fails(E2BIG, task, xattrs.setxattrat, CWD, path, 0, name, task.put(bytes(16) + b"x"), 17)
 
 
 def test_the_host_is_asked_where_nothing_is_recorded(task):
     link, name = task.path(b"link"), task.path(b"user.a")
-    assert call(task, attributes.getxattr, link, name, 0, 0) == Run({0: host(task, b"/file")})
-    assert call(task, attributes.lgetxattr, link, name, 0, 0) == Run({0: host(task, b"/link")})
+    assert call(task, xattrs.getxattr, link, name, 0, 0) == Run({0: host(task, b"/file")})
+    assert call(task, xattrs.lgetxattr, link, name, 0, 0) == Run({0: host(task, b"/link")})
     task.descriptors[4] = b"pipe:[1]"
-    assert call(task, attributes.fgetxattr, 4, name, 0, 0) is NATIVE
-    assert call(task, attributes.flistxattr, 4, 0, 0) is NATIVE
+    assert call(task, xattrs.fgetxattr, 4, name, 0, 0) is NATIVE
+    assert call(task, xattrs.flistxattr, 4, 0, 0) is NATIVE
 
 
 def test_attributes_that_may_be_kept_are_not_asked_of_the_host(task):
     kept = b"system.posix_acl_access"
     task.ns.xattrs = {kept: b"list"}
-    assert call(task, attributes.getxattr, task.path(b"link"), task.path(kept), 0, 0) == 4
-    assert call(task, attributes.fgetxattr, 3, task.path(kept), 0, 0) == 4
-    for listing in (attributes.listxattr, attributes.llistxattr):
+    assert call(task, xattrs.getxattr, task.path(b"link"), task.path(kept), 0, 0) == 4
+    assert call(task, xattrs.fgetxattr, 3, task.path(kept), 0, 0) == 4
+    for listing in (xattrs.listxattr, xattrs.llistxattr):
         assert call(task, listing, task.path(b"file"), 0, 0) == 24
-    assert call(task, attributes.flistxattr, 3, 0, 0) == 24
+    assert call(task, xattrs.flistxattr, 3, 0, 0) == 24
 
 
 def test_recorded_extended_attributes(tree):
@@ -233,17 +233,17 @@ def test_recorded_extended_attributes(tree):
     task.descriptors[3] = host(task, b"/file")
     task.ns.xattrs = {b"user.a": b"hello", b"user.b": b""}
     path, name, buffer = task.path(b"file"), task.path(b"user.a"), task.put(bytes(32))
-    assert call(task, attributes.getxattr, path, name, 0, 0) == 5
-    assert call(task, attributes.getxattr, path, name, buffer, 5) == 5
+    assert call(task, xattrs.getxattr, path, name, 0, 0) == 5
+    assert call(task, xattrs.getxattr, path, name, buffer, 5) == 5
     assert task.read(buffer, 6) == b"hello\0"
-    fails(ERANGE, task, attributes.getxattr, path, name, buffer, 4)
-    assert call(task, attributes.fgetxattr, 3, name, buffer, 32) == 5
+    fails(ERANGE, task, xattrs.getxattr, path, name, buffer, 4)
+    assert call(task, xattrs.fgetxattr, 3, name, buffer, 32) == 5
     args = task.put(struct.pack("<QII", buffer, 32, 0))
-    assert call(task, attributes.getxattrat, CWD, path, 0, name, args, 16) == 5
-    assert call(task, attributes.listxattr, path, buffer, 32) == 14
+    assert call(task, xattrs.getxattrat, CWD, path, 0, name, args, 16) == 5
+    assert call(task, xattrs.listxattr, path, buffer, 32) == 14
     assert task.read(buffer, 14) == b"user.a\0user.b\0"
-    assert call(task, attributes.flistxattr, 3, 0, 0) == 14
-    assert call(task, attributes.listxattrat, 3, task.path(b""), EMPTY, buffer, 32) == 14
+    assert call(task, xattrs.flistxattr, 3, 0, 0) == 14
+    assert call(task, xattrs.listxattrat, 3, task.path(b""), EMPTY, buffer, 32) == 14
 
 
 def test_inode_flags_are_not_kept(task):

@@ -7,7 +7,7 @@ from errno import EADDRINUSE, EBADF, ECONNREFUSED, ENODATA
 
 import pytest
 
-from apppot.syscalls import attributes, names, sockets
+from apppot.syscalls import attributes, names, sockets, xattrs
 from apppot.syscalls.answer import NATIVE, Later, Run, RunHere
 from apppot.vfs import copyup, upperlayer
 from tests.syscalls.fake_task import FakeTask, call, fails
@@ -142,13 +142,13 @@ def test_extended_attributes(task, world):
         pytest.skip("no user.* attributes on this file system")
     path, name = task.path(b"/file"), task.path(b"user.a")
     buffer = task.put(b"value" + bytes(11))
-    assert call(task, attributes.setxattr, path, name, buffer, 5, 0) == 0
+    assert call(task, xattrs.setxattr, path, name, buffer, 5, 0) == 0
     assert os.listxattr(world.lowers[0] + b"/file") == []
     if task.caller.virtual:
-        assert call(task, attributes.getxattr, path, name, buffer, 16) == 5
-        assert call(task, attributes.listxattr, path, buffer, 16) == 7
-    assert call(task, attributes.removexattr, path, name) == 0
-    fails(ENODATA, task, attributes.removexattr, path, name)
+        assert call(task, xattrs.getxattr, path, name, buffer, 16) == 5
+        assert call(task, xattrs.listxattr, path, buffer, 16) == 7
+    assert call(task, xattrs.removexattr, path, name) == 0
+    fails(ENODATA, task, xattrs.removexattr, path, name)
 
 
 def test_access(task, world):
