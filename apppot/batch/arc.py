@@ -139,6 +139,7 @@ class Arc(Site):
     def bring(self, record, number, directory):
         remote = record.tasks[number].remote
         below = directory + ".arc"
+        shutil.rmtree(below, ignore_errors=True)        # of one who was killed
         try:
             done = self._run("arcget", "--keep", "-j", self._list(record), "-D", below, remote)
             entries = os.listdir(below) if os.path.isdir(below) else []
@@ -175,11 +176,19 @@ class Arc(Site):
 
 
 def _apart(source, name):
-    """[(name, source)] of an input; ARC takes no directories."""
+    """[(name, source)] of an input; ARC takes no directories, and knows no links: what a link leads to is brought under its
+    name."""
     if jobs.is_url(source) or not os.path.isdir(source):
         return [(name, source)]
-    return [(f"{name}/{below}", os.path.join(source, below)) for below, kind in report.walk(source, sorted(os.listdir(source)))
-            if kind == "file"]
+    found = []
+    for below, kind in report.walk(source, sorted(os.listdir(source))):
+        path = os.path.join(source, below)
+        if kind != "file" and kind != "directory" and not (kind == "link" and os.path.isfile(path) and os.access(path, os.R_OK)):
+            raise AppPotError(f"input {path}: ARC's client brings files that can be read, and links to such, only; take it out of "
+                              f"{source}, or bring that as an archive", STATUS_USAGE)
+        if kind != "directory":
+            found.append((f"{name}/{below}", path))
+    return found
 
 
 def _free(name, taken):

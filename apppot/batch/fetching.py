@@ -21,15 +21,15 @@ def fetch(record, target):
     its own in it, named by its number. AppPotError, SiteDown."""
     site = sites.of(record.place)
     for number in sorted(record.numbers(records.DONE, records.FAILED, records.CANCELLED)):
-        task = record.tasks[number]
-        if task.fetched:
-            continue
-        place = os.path.join(target, str(number)) if len(record.job.tasks()) > 1 else target
-        if os.path.lexists(place):
-            raise AppPotError(f"{place}: it exists; move it away, or name another directory with -o", STATUS_USAGE)
-        result = _fetch_one(site, record, number, place)
+        # Held all the time: who fetches the same task beside us would find it half removed.
         with record.locked():
             task = record.tasks[number]
+            if task.fetched:
+                continue
+            place = os.path.join(target, str(number)) if len(record.job.tasks()) > 1 else target
+            if os.path.lexists(place):
+                raise AppPotError(f"{place}: it exists; move it away, or name another directory with -o", STATUS_USAGE)
+            result = _fetch_one(site, record, number, place)
             if result.problem and task.state == records.DONE:
                 task.become(records.FAILED, task.status, result.problem)
             task.fetched = place
@@ -42,14 +42,18 @@ def _fetch_one(site, record, number, place):
     """Bring a task's results beside their place, compare, rename."""
     task = record.tasks[number]
     os.makedirs(os.path.dirname(place) or "/", exist_ok=True)
-    staged = os.path.join(os.path.dirname(place), f".{os.path.basename(place)}.{os.getpid()}")
+    staged = os.path.join(os.path.dirname(place), f".{record.id}.{number}")
+    sites.remove(staged)            # of one who was killed
     os.mkdir(staged)
     try:
-        found = None
+        found, problem, tail = None, None, []
         if task.remote is not None:
             site.bring(record, number, staged)
-            found = report.read(staged)
-        problem, tail = _problem(task, found), []
+            try:
+                found = report.read(staged)
+            except AppPotError:
+                problem = report.DAMAGED
+        problem = problem or _problem(task, found)
         if found is not None and (damaged := report.damaged(staged, found)):
             # A failed task's outputs need not all arrive; what did must be right.
             there = [name for name in damaged if os.path.lexists(os.path.join(staged, name))]
@@ -72,11 +76,7 @@ def _problem(task, found):
         return "cancelled"
     if found is None:
         return task.why or "it left no report"
-    if found.status:
-        return f"status {found.status}"
-    if found.missing:
-        return f"output {found.missing[0]} is missing"
-    return task.why or "it failed" if task.state == records.FAILED else None
+    return found.complaint() or (task.why or "it failed" if task.state == records.FAILED else None)
 
 
 def _tail(directory):

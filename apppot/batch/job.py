@@ -6,8 +6,8 @@ from apppot.errors import STATUS_USAGE, AppPotError
 
 # Names in a task's directory that are ours.
 SCRIPT, BUNDLE, TASK, REPORT = "apppot-job.sh", "apppot.pyz", "apppot-task.json", "apppot-report.json"
-STDOUT, STDERR, LOG = "stdout", "stderr", "apppot-log"
-TAKEN = frozenset((SCRIPT, BUNDLE, TASK, REPORT, STDOUT, STDERR, LOG))
+STDOUT, STDERR, LOG, STARTED = "stdout", "stderr", "apppot-log", "apppot-started"
+TAKEN = frozenset((SCRIPT, BUNDLE, TASK, REPORT, STDOUT, STDERR, LOG, STARTED))
 INPUT_WORD = "{input}"
 INSIDE = "inside"
 LAUNCHERS = (INSIDE, "pmi2")
@@ -75,7 +75,7 @@ def check_name(name):
     plain = os.path.normpath(name) if name else ""
     if not plain or plain.startswith(("/", "../")) or plain in (".", "..") or "\0" in name:
         raise ValueError(f"{name!r} is no name below the job directory")
-    if plain in TAKEN:
+    if plain.split("/")[0] in TAKEN:
         raise ValueError(f"{name!r} is AppPot's own name in the job directory; take another one")
     return plain + "/" if name.endswith("/") else plain
 
@@ -88,6 +88,8 @@ def input_pair(source, name=None):
     if not os.access(path, os.R_OK):
         raise AppPotError(f"input {source}: {'not readable' if os.path.exists(path) else 'no such file or directory'}",
                           STATUS_USAGE)
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise AppPotError(f"input {source}: neither a file nor a directory; write its content to a file", STATUS_USAGE)
     return [path, check_name(name or os.path.basename(path))]
 
 

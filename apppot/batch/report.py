@@ -12,14 +12,22 @@ from apppot.batch.job import REPORT
 from apppot.errors import AppPotError
 
 PIECE = 1 << 20
+DAMAGED = "what it wrote down about its outputs is damaged"
+KINDS = ((stat.S_ISDIR, "directory"), (stat.S_ISREG, "file"), (stat.S_ISLNK, "link"))
 
 
 class Report:
     """status: exit status of the machine; files: {name: [size, SHA-256]}; links: {name: target}; missing: outputs that are not
-    there."""
+    there, or may not be read."""
 
     def __init__(self, status, files, links, missing):
         self.status, self.files, self.links, self.missing = status, files, links, missing
+
+    def complaint(self):
+        """What went wrong, in a few words, or None."""
+        if self.status:
+            return f"status {self.status}"
+        return f"output {self.missing[0]} is missing or may not be read" if self.missing else None
 
 
 def digest(path):
@@ -33,8 +41,8 @@ def digest(path):
 
 
 def walk(directory, names):
-    """(name, kind) of all that the outputs `names` are in `directory`: "file", "link", "directory" or None for one that is
-    missing. What is none of these is left out."""
+    """(name, kind) of all that the outputs `names` are in `directory`: "file", "link", "directory", None for one that is missing
+    or may not be read, or "other" (fifos, sockets, devices)."""
     for name in names:
         plain = name.rstrip("/")
         if any(os.path.islink(os.path.join(directory, above)) for above in _above(plain)):
@@ -47,17 +55,14 @@ def _walk(directory, name):
     path = os.path.join(directory, name)
     try:
         mode = os.lstat(path).st_mode
+        kind = next((kind for is_so, kind in KINDS if is_so(mode)), "other")
+        below = sorted(os.listdir(path)) if kind == "directory" else ()
     except OSError:
         yield name, None
         return
-    if stat.S_ISDIR(mode):
-        yield name, "directory"
-        for entry in sorted(os.listdir(path)):
-            yield from _walk(directory, f"{name}/{entry}")
-    elif stat.S_ISREG(mode):
-        yield name, "file"
-    elif stat.S_ISLNK(mode):
-        yield name, "link"
+    yield name, kind if kind != "file" or os.access(path, os.R_OK) else None
+    for entry in below:
+        yield from _walk(directory, f"{name}/{entry}")
 
 
 def _above(name):
@@ -88,25 +93,33 @@ def write(directory, outputs, status):
 
 
 def read(directory):
-    """The Report in a directory; None where the task did not get so far. AppPotError."""
+    """The Report in a directory; None where the task did not get so far. AppPotError: it is damaged. Who does not get so far may
+    have written one himself."""
     path = os.path.join(directory, REPORT)
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), encoding="ascii") as file:
             data = json.load(file)
-        return Report(int(data["status"]), dict(data["files"]), dict(data["links"]), list(data["missing"]))
+        files = {_below(name): [int(size), str(sha256)] for name, (size, sha256) in data["files"].items()}
+        return Report(int(data["status"]), files, dict(data["links"]), [str(name) for name in data["missing"]])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AppPotError(f"{path}: it is no report of a task ({error})") from None
+
+
+def _below(name):
+    if name != os.path.normpath(name) or name.startswith(("/", "../")):
+        raise ValueError(f"{name!r} is no name below the job directory")
+    return name
 
 
 def damaged(directory, report):
     """Names of the report's files that are not in `directory` as they were on the node."""
-    return [name for name, expected in report.files.items() if not _is(os.path.join(directory, name), expected)]
+    return [name for name, expected in report.files.items() if not _is(directory, name, expected)]
 
 
-def _is(path, expected):
+def _is(directory, name, expected):
     try:
-        return digest(path) == list(expected)
+        return next(walk(directory, [name])) == (name, "file") and digest(os.path.join(directory, name)) == expected
     except OSError:
         return False

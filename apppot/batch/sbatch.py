@@ -1,9 +1,8 @@
 """The script that sbatch gets: one for all tasks of a job."""
 
 from apppot.batch import script
-from apppot.batch.job import BUNDLE, INSIDE, LOG, STDERR, STDOUT
+from apppot.batch.job import BUNDLE, INSIDE, LOG, STARTED, STDERR, STDOUT
 
-STARTED = "apppot-started"
 MEBIBYTE = 1 << 20
 RANKS = ("--bind", "/dev/shm")      # where the ranks of a node meet
 

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 
 from apppot.batch import job as jobs
 from apppot.batch import report
@@ -77,16 +78,35 @@ def write_bundle(path):
 def copy(source, target):
     """Copy a file or directory with its modes; where the file system can share blocks, it does."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, target, symlinks=True, copy_function=_copy_file)
-    else:
+    if not os.path.isdir(source):
         _copy_file(source, target)
+        return
+    try:
+        shutil.copytree(source, target, symlinks=True, copy_function=_copy_file)
+    except shutil.Error as error:           # it holds (source, target, text) of all that failed, and no words of its own
+        path, _, why = error.args[0][0]
+        raise AppPotError(f"{path}: it can't be copied ({why.partition('] ')[2] or why})") from None
+
+
+def remove(directory):
+    """Remove a directory with all that is in it, also below directories that a guest has made read-only."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if not os.path.isdir(directory) or os.path.islink(directory):
+        return
+    os.chmod(directory, 0o700)
+    for top, names, _ in os.walk(directory):
+        for path in (os.path.join(top, name) for name in names):
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _copy_file(source, target, follow_symlinks=True):
     if not follow_symlinks and os.path.islink(source):
         os.symlink(os.readlink(source), target)
         return
+    if not stat.S_ISREG(os.stat(source).st_mode):
+        raise AppPotError(f"{source}: neither a file nor a directory nor a link; take it out of what the job brings", STATUS_USAGE)
     with open(source, "rb") as old, open(target, "xb") as new:
         try:
             fcntl.ioctl(new, FICLONE, old.fileno())

@@ -6,7 +6,7 @@ import shutil
 
 from apppot.batch import clients, job as jobs, record as records, report, sbatch
 from apppot.batch.clients import SiteDown
-from apppot.batch.site import Site, copy, write_bundle, write_task
+from apppot.batch.site import Site, copy, remove, write_bundle, write_task
 from apppot.errors import STATUS_USAGE, AppPotError
 
 WORKSPACE = ".apppot-jobs"       # in the current directory, which nodes see as they do for every sbatch job
@@ -39,6 +39,7 @@ class Slurm(Site):
         job = record.job
         script = self.describe(record)["job.sh"]
         record.workspace = os.path.join(os.path.abspath(self.place.workspace or WORKSPACE), record.id)
+        record.save()           # who is killed from here on leaves a directory, and it is known which one
         os.makedirs(record.workspace, 0o700)
         for path, name in zip(job.changes, self._changes(job)):
             copy(path, os.path.join(record.workspace, os.path.basename(name)))
@@ -89,10 +90,12 @@ class Slurm(Site):
         """What the script wrote down, if it ran."""
         for number in record.tasks if record.workspace else ():
             try:
-                with open(os.path.join(self._directory(record, number), sbatch.STARTED), encoding="ascii") as file:
-                    return file.read().strip()
-            except OSError:
+                with open(os.path.join(self._directory(record, number), jobs.STARTED), encoding="ascii") as file:
+                    found = file.read().strip()
+            except (OSError, UnicodeDecodeError):
                 continue
+            if found.isdecimal():           # the guest may have written to it
+                return found
         return None
 
     def _remembered_number(self, record):
@@ -100,7 +103,7 @@ class Slurm(Site):
         for line in self._controllers_jobs():
             if line.get("JobName") == record.id:
                 return line.get("ArrayJobId") or line["JobId"]
-        done = self._accounting("--name", record.id, "--starttime", "now-30days", "-o", "JobIDRaw")
+        done = self._accounting("--name", record.id, "--starttime", "now-30days", "-o", "JobID")
         return done[0].split("_")[0] if done else None
 
     # -- looking
@@ -119,13 +122,14 @@ class Slurm(Site):
                 self._ended(record, number, task)
 
     def _ended(self, record, number, task):
-        found = report.read(self._directory(record, number))
+        try:
+            found = report.read(self._directory(record, number))
+        except AppPotError:
+            task.become(records.FAILED, None, report.DAMAGED)
+            return
         if found is not None:
-            missing = f"output {found.missing[0]} is missing" if found.missing else ""
-            if found.status == 0 and not missing:
-                task.become(records.DONE, 0)
-            else:
-                task.become(records.FAILED, found.status, f"status {found.status}" if found.status else missing)
+            why = found.complaint()
+            task.become(records.FAILED if why else records.DONE, found.status, why or "")
             return
         state = self._last_state(task.remote)
         task.become(ENDS.get(state, records.FAILED) if state else records.LOST, None,
@@ -145,9 +149,9 @@ class Slurm(Site):
         outputs = [jobs.STDOUT, jobs.STDERR, jobs.REPORT, *record.job.outputs]
         for name, kind in report.walk(source, outputs):
             target = os.path.join(directory, name)
-            if kind is not None:
+            if kind in ("directory", "link", "file"):
                 os.makedirs(target if kind == "directory" else os.path.dirname(target), exist_ok=True)
-            if kind == "link":
+            if kind == "link" and not os.path.lexists(target):
                 os.symlink(os.readlink(os.path.join(source, name)), target)
             elif kind == "file" and not os.path.lexists(target):
                 copy(os.path.join(source, name), target)
@@ -166,9 +170,9 @@ class Slurm(Site):
 
     def clean(self, record, numbers):
         for number in numbers:
-            shutil.rmtree(self._directory(record, number), ignore_errors=True)
+            remove(self._directory(record, number))
         if all(task.fetched or task.state == records.UNSENT for task in record.tasks.values()):
-            shutil.rmtree(record.workspace, ignore_errors=True)
+            remove(record.workspace)
 
     # -- asking Slurm
 
@@ -188,6 +192,8 @@ class Slurm(Site):
     def _controllers_jobs(self, remote=None):
         """[{field: value}] of what the controller still knows; fields have no blanks where we look."""
         done = self._run("scontrol", "-o", "show", "job", *([remote] if remote else []))
+        if done.returncode and "Invalid job id" not in done.stderr:         # which it says of jobs that it has forgotten
+            raise SiteDown(f"scontrol: {clients.said(done)}; is the controller up? scontrol ping tells")
         return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in done.stdout.splitlines() if "JobId=" in line]
 
     def _accounting(self, *words):

@@ -1,8 +1,5 @@
 """Submitting, and finding out what became of it: the order in which things are written down."""
 
-import os
-import shutil
-
 from apppot.batch import clients, job as jobs, record as records, site as sites
 from apppot.errors import AppPotError
 
@@ -32,7 +29,7 @@ def submit(place, job, numbers=None):
 
 def _not_submitted(site, record, error):
     """What to say; the record is removed when it is sure that the site has nothing."""
-    message = error.message if isinstance(error, AppPotError) else f"{error.filename}: {error.strerror}"
+    message = error.message if isinstance(error, AppPotError) else ": ".join(filter(None, (error.filename, error.strerror)))
     status = getattr(error, "status", AppPotError("").status)
     if not record.calling:
         forget(record)
@@ -59,7 +56,7 @@ def _not_submitted(site, record, error):
 def forget(record):
     """Remove what a job that the site does not have has left here."""
     if record.workspace:
-        shutil.rmtree(record.workspace, ignore_errors=True)
+        sites.remove(record.workspace)
     record.remove()
 
 

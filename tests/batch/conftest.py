@@ -28,6 +28,11 @@ class FakeSite:
     def unset(self, name):
         (self.directory / name).unlink()
 
+    def cancel(self, number):
+        """The job leaves the queue; the site's accounts keep it."""
+        path = self.directory / f"{number:03}.job"
+        path.rename(path.with_suffix(".cancelled"))
+
     def jobs(self):
         return [json.loads(path.read_text()) for path in sorted(self.directory.glob("*.job"))]
 

@@ -2,7 +2,8 @@
 
 Files there steer it: `down` (every command fails as when the site is), `refuse` (submissions fail), `kill` (the caller is killed
 when the site has the job), `kill-before` (when it has it not yet), `new` (ARC knows little of its jobs yet), `run` (sbatch runs
-the script at once, as a job of one task).
+the script at once, as a job of one task), `no-scontrol` (scontrol alone fails). What is in the queue no more, but in the accounts, is
+in files *.cancelled.
 """
 
 import json
@@ -79,11 +80,22 @@ def scancel(words):
 
 
 def scontrol(words):
-    pass
+    if is_set("no-scontrol"):
+        fail("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    if words[-1] != "job":
+        fail("slurm_load_jobs error: Invalid job id specified")
 
 
 def sacct(words):
-    fail("Slurm accounting storage is disabled")
+    """Of an array, JobID is the array's number and the task's, JobIDRaw a number that each task has of its own."""
+    ended = [json.loads(path.read_text()) for path in SITE.glob("*.cancelled")]
+    if not ended:
+        fail("Slurm accounting storage is disabled")
+    for job in ended:
+        for task in job["tasks"]:
+            id = f"{job['number']}_{task}" if job["array"] else job["number"]
+            if job["name"] in words or id in words:
+                print({"JobID": id, "JobIDRaw": int(job["number"]) + 1 + task, "State": "CANCELLED by 0"}[words[-1]])
 
 
 def arcsub(words):
@@ -108,7 +120,11 @@ def arcstat(words):
     print('"jobs": ' + json.dumps([job for job in shown if "-a" in words or job["id"] in words]))
 
 
-arcget = arckill = arcclean = scontrol
+def arcget(words):
+    pass
+
+
+arckill = arcclean = arcget
 
 if __name__ == "__main__":
     if is_set("down"):
