@@ -11,12 +11,14 @@ import shutil
 import signal
 import socket
 import struct
+import subprocess
 from pathlib import Path
 
 from .daemons import SiteError, wait_for
 from .site import Site
 
 SOCKET = "keeper"
+SECONDS_FOR_A_LINE = 10     # a client that connects and says nothing keeps the others waiting no longer
 
 
 def serve(place, rte):
@@ -34,12 +36,24 @@ def serve(place, rte):
         try:
             while True:
                 connection, _ = listener.accept()
-                with connection, connection.makefile("rw") as stream:
-                    if _uid(connection) in (0, place.account.pw_uid) and (line := stream.readline()):
-                        stream.write(json.dumps(_answer(site, json.loads(line))) + "\n")
+                with connection:
+                    if _uid(connection) in (0, place.account.pw_uid):
+                        _serve_one(site, connection)
         finally:
             path.unlink(missing_ok=True)
             site.stop()
+
+
+def _serve_one(site, connection):
+    """Answer one request. A client that goes away in its middle, as an interrupted test does, is nobody's else affair."""
+    connection.settimeout(SECONDS_FOR_A_LINE)
+    try:
+        with connection.makefile("rb") as stream:
+            line = stream.readline()
+        if line.endswith(b"\n"):
+            connection.sendall((json.dumps(_answer(site, line)) + "\n").encode())
+    except OSError:
+        pass
 
 
 def _end(signum, frame):
@@ -51,15 +65,17 @@ def _uid(connection):
     return struct.unpack("3i", credentials)[1]
 
 
-def _answer(site, request):
+def _answer(site, line):
     try:
-        verb, *words = request
+        verb, *words = json.loads(line)
         {"start": site.start, "stop": site.stop, "set": site.set_parameter,
          "default": site.use_for_all_jobs}[verb](*words)
     except SiteError as error:
         return {"error": str(error), "lacking": error.lacking}
-    except OSError as error:
+    except (OSError, subprocess.SubprocessError) as error:
         return {"error": str(error), "lacking": False}
+    except (ValueError, LookupError, TypeError) as error:
+        return {"error": f"{line!r}: not understood ({error!r})", "lacking": False}
     return {"error": None, "lacking": False}
 
 
