@@ -9,6 +9,16 @@ from pathlib import Path
 ENDED = ("Finished", "Failed", "Killed")
 
 
+def wait_until(condition, timeout, tell, pause=0.2):
+    """What condition() gives when that is true; AssertionError with tell() when it isn't after so many seconds."""
+    end = time.monotonic() + timeout
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"still not so after {timeout} seconds\n{tell()}")
+        time.sleep(pause)
+    return found
+
+
 class ArcClient:
     """arcsub, arcstat, arcget, arckill and arccat as the user of the tests, who is not root.
 
@@ -95,21 +105,14 @@ class ArcJob:
 
     def wait(self, *states, timeout=180):
         """Wait for one of the states (default: it has ended); the state."""
-        end = time.monotonic() + timeout
-        while (state := self.state) not in (states or ENDED):
-            if time.monotonic() > end:
-                raise AssertionError(f"{self.id}: {state} after {timeout} seconds\n{self.log()}")
-            time.sleep(0.5)
-        return state
+        def arrived():
+            state = self.state
+            return state if state in (states or ENDED) else None
+        return self.wait_until(arrived, timeout, pause=0.5)         # arcstat is a process each time
 
-    def wait_until(self, condition, timeout=60):
+    def wait_until(self, condition, timeout=60, pause=0.2):
         """Wait until condition() is true; what it gave."""
-        end = time.monotonic() + timeout
-        while not (found := condition()):
-            if time.monotonic() > end:
-                raise AssertionError(f"{self.id}: {self.state} and still not so after {timeout} seconds\n{self.log()}")
-            time.sleep(0.2)
-        return found
+        return wait_until(condition, timeout, lambda: f"{self.id}: {self.state}\n{self.log()}", pause)
 
     def fetch(self):
         """arcget: the directory with the job's outputs, which are at the site no more."""
@@ -163,9 +166,4 @@ class Cluster:
 
     def wait_until(self, condition, timeout=60):
         """Wait until condition() is true; what it gave."""
-        end = time.monotonic() + timeout
-        while not (found := condition()):
-            if time.monotonic() > end:
-                raise AssertionError(f"still not so after {timeout} seconds\n{self('squeue').stdout}")
-            time.sleep(0.3)
-        return found
+        return wait_until(condition, timeout, lambda: self("squeue").stdout)
