@@ -156,7 +156,7 @@ install_apppot() {
         "$system_python" -m venv "$base/venv" || die "that failed; please run: apt-get install python3-venv"
         $pip 'setuptools>=70.1' || die "pip can't reach its registry; see the lines above"
         rm -rf "$source/build"
-        $pip --no-build-isolation "$source[test]" || die "AppPot was not installed; see the lines above"
+        $pip --no-build-isolation "${source}[test]" || die "AppPot was not installed; see the lines above"
         echo "$wanted" >"$base/wanted"
         echo "$code" >"$base/code"
     elif [ "$(cat "$base/code" 2>/dev/null)" != "$code" ]; then

@@ -1,4 +1,4 @@
-"""The runtime environment's script without a site: what its stages do to ARC's variables, under dash and under bash."""
+"""The runtime environment's script without a site: what its stages do to ARC's variables, under dash and bash."""
 
 import os
 import shlex
@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 SCRIPT = Path(__file__).parents[2] / "arc_rte" / "ENV" / "APPPOT-1.0"
-SHELLS = ("dash", "bash")
+SHELLS = (["dash"], ["bash"], ["bash", "--posix"])         # the last is what sh is on many systems
 # As submit-LRMS-job does it; then the words that the job's script would run, and what else ARC pastes into that.
 HARNESS = r"""
 sourcewithargs() { script=$1; shift; . $script; }
 sourcewithargs "$SCRIPT" 0 || exit 99
 eval "set -- $joboption_args"
 printf '%s\0' "$joboption_arg_0" "$ACCOUNTING_WN_INSTANCE" "$#" "$@"
+unset BASH_EXECUTION_STRING         # bash keeps all of this text there
 set | grep -a '^joboption_runtime_0_' && exit 98
 i=0
 while eval "[ -n \"\${joboption_env_$i+set}\" ]"; do eval "printf '%s\0' \"\$joboption_env_$i\""; i=$((i + 1)); done
@@ -29,7 +30,7 @@ class Stage0:
 
     def __init__(self, shell, **variables):
         definitions = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-        done = subprocess.run([shell, "-c", definitions + HARNESS], capture_output=True, cwd="/",
+        done = subprocess.run([*shell, "-c", definitions + HARNESS], capture_output=True, cwd="/",
                               env={"PATH": os.environ["PATH"], "SCRIPT": str(SCRIPT), "LANG": "C.UTF-8"})
         self.status, self.log = done.returncode, done.stderr.decode(errors="surrogateescape")
         if self.status == 0:
@@ -39,7 +40,7 @@ class Stage0:
             self.words, self.environment = fields[:int(count)], fields[int(count):-1]
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=SHELLS, ids=" ".join)
 def stage0(request, tmp_path):
     """stage0(image and options of the job, arguments=..., inputs=..., environment=..., further variables) → Stage0"""
     def run(*options, arguments=("/bin/true",), inputs=(), environment=(), **variables):
@@ -147,7 +148,8 @@ def test_limits(stage0):
     assert after(words, "--mem") == "800M"
     assert after(stage0("debian", APPPOT_MEMORY="50", CONFIG_defaultmemory="60").words, "--mem") == "50M"
     assert after(stage0("debian", CONFIG_defaultmemory="60").words, "--mem") == "60M"
-    refused(stage0("debian", joboption_memory="lots"), "memory lots")
+    for memory in ("lots", "0500", "0"):
+        refused(stage0("debian", joboption_memory=memory), f"memory {memory}")
 
 
 def test_the_environment_of_the_job_is_the_machines(stage0):
