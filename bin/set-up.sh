@@ -23,6 +23,8 @@ busybox-static     a guest program without a C library to load
 debian-archive-keyring  lets mmdebstrap and debootstrap check what they get
 debootstrap        makes the system that an image begins with where mmdebstrap is missing
 e2fsprogs          makes ext2/3/4 images, and reads them again with debugfs
+fakechroot         lets an ordinary user make the tree of the guests where there are no user namespaces
+fakeroot           for fakechroot
 fdisk              makes disk images with partitions
 git                a real program that the tests run
 make               builds a Debian package inside a guest
@@ -31,6 +33,7 @@ musl-tools         guest programs with another C library
 proot              a peer that the benchmarks compare with
 skopeo             copies the OCI archives that AppPot writes
 squashfs-tools     makes squashfs images
+uidmap             lets an ordinary user make the tree of the guests in a user namespace
 umoci              makes OCI images, and unpacks those that AppPot writes
 user-mode-linux    boots an ext4 image that AppPot writes
 zstd               compresses a tar archive
@@ -80,7 +83,7 @@ need() {
         have "$package" || missing="$missing $package"
     done
     [ -n "$missing" ] || return 0
-    remedy="please run: apt-get install$missing"
+    remedy="please run: apt-get update && apt-get install --no-install-recommends$missing"
     command -v apt-get >/dev/null || die "packages are missing, and this is no Debian:$missing"
     if am_root; then
         as_root=
