@@ -11,6 +11,7 @@ import zipfile
 from importlib import metadata, util
 
 from apppot.errors import AppPotError
+from apppot.making import output
 
 DEFAULT = "apppot.pyz"
 DEPENDENCIES = (("ptrace", "python-ptrace"), ("PySquashfsImage", "PySquashfsImage"), ("yaml", "PyYAML"))   # module, name
@@ -36,18 +37,13 @@ def write(path):
     manifest = "".join(f"{line}\n" for line in (digest.hexdigest()[:32],
                                                 *(f"{len(data)} {name}" for name, data in sorted(files.items()))))
     files |= {"manifest": manifest.encode(), "__main__.py": _read(os.path.join(os.path.dirname(__file__), "loader.py"))}
-    scratch = f"{path}.{os.getpid()}"
-    try:
+    with output.whole(path) as scratch:
         with open(scratch, "xb") as file:
             file.write(SHELL.encode())
             with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
                 for name, data in sorted(files.items()):
                     archive.writestr(zipfile.ZipInfo(name, _DATE), data, zipfile.ZIP_DEFLATED, 9)
         os.chmod(scratch, 0o777 & ~_umask())
-        os.replace(scratch, path)
-    finally:
-        if os.path.exists(scratch):
-            os.unlink(scratch)
 
 
 def _files():

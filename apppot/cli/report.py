@@ -23,10 +23,11 @@ def say(program, message, stream=None):
 def guard(program, function, *arguments):
     """Return function's exit status; turn what goes wrong into one line and a status."""
     messages.occupy_standard_streams()
+    if sys.stdout is None:                  # the caller has closed it: what is written is dropped, as by print()
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     try:
         status = function(*arguments)
-        if sys.stdout is not None:          # the caller may have closed it
-            sys.stdout.flush()
+        sys.stdout.flush()
         return status
     except AppPotError as error:
         say(program, error.message)

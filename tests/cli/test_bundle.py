@@ -52,6 +52,15 @@ def test_a_machine(run):
     assert unpacked(run.home / ".cache" / "apppot")[0].stat().st_ino == before      # used as it is
 
 
+def test_where_it_can_not_be_written(command, tmp_path):
+    done = command("main", "bundle", "-o", "no/x.pyz")
+    assert (done.returncode, done.stderr) == (125, f"apppot bundle: {tmp_path}/no: no such directory; make it first\n")
+    (tmp_path / "place").mkdir()
+    done = command("main", "bundle", "-o", "place")
+    assert (done.returncode, done.stderr) == (125, f"apppot bundle: {tmp_path}/place exists and is not a file; name a new one\n")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["place"]
+
+
 def test_the_same_by_other_names(run, made):
     (run.tmp / "apppot-start").symlink_to(made)
     done = run("--version", bundle=run.tmp / "apppot-start")
