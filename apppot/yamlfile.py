@@ -1,8 +1,8 @@
 """YAML files that people write: what is wrong in one is said with file, line and key."""
 
 import os
-from difflib import get_close_matches
 
+from apppot import suggestions
 from apppot.errors import STATUS_FAILED, STATUS_USAGE, AppPotError
 
 
@@ -59,10 +59,7 @@ class Reader:
             if name.value in found:
                 raise self.wrong(name, self._inside(key, name.value), "the key is there twice")
             if known is not None and name.value not in known:
-                near = get_close_matches(name.value, known, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
-                raise self.wrong(name, self._inside(key, name.value),
-                                 f"unknown key; {hint}There are: {', '.join(known)}")
+                raise self.wrong(name, self._inside(key, name.value), f"unknown key; {suggestions.among(name.value, known)}")
             found[name.value] = name, value
         return found
 
@@ -99,9 +96,7 @@ class Reader:
     def one_of(self, node, key, words):
         text = self.text(node, key)
         if text not in words:
-            near = get_close_matches(text, words, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise self.wrong(node, key, f"{text!r} is none; {hint}There are: {', '.join(words)}")
+            raise self.wrong(node, key, f"{text!r} is none; {suggestions.among(text, words)}")
         return text
 
     def variables(self, node, key, one_line=False):

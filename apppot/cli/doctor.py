@@ -15,9 +15,10 @@ OPTIONS = [
 USAGE = f"{PROGRAM} [--syscalls] [--json]"
 SUMMARY = "Try what AppPot needs of this host and print a line each: ok, degraded or missing, with the remedy."
 FOOTER = """\
-System calls are native (the kernel answers, unless an argument that the filter sees
-says otherwise), translated (the task makes the call with arguments that were
-checked, where it can't change them), emulated (the supervisor does it) or denied.
+System calls are native (the kernel answers, unless an argument that the filter
+sees says otherwise), translated (the task makes the call with arguments that
+were checked, where it can't change them), emulated (the supervisor does it) or
+denied.
 
 Exit status: 0 machines can run here, 125 they can't, 2 wrong usage.
 """

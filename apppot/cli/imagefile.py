@@ -3,6 +3,7 @@
 import os
 import stat
 
+from apppot.cli import values
 from apppot.errors import AppPotError
 
 HOST_ROOT = b"/"
@@ -26,7 +27,12 @@ def choose(given, environ, cwd):
 
 
 def _existing(text, source, cwd):
+    if b"://" in text and not os.path.lexists(os.path.join(cwd, text)):
+        raise AppPotError(f"image {os.fsdecode(text)} (from {source}): AppPot fetches no images; bring it as a file, like "
+                          "skopeo copy docker://debian:12 docker-archive:debian.tar, and name that")
     cow, image = split(text, lambda path: os.path.lexists(os.path.join(cwd, path)) or is_import(path))
+    if cow is not None:
+        cow, image, source = values.home(cow), values.home(image), f"{source} {os.fsdecode(text)}"
     if os.path.lexists(os.path.join(cwd, image)) or not is_import(image):
         image = os.path.normpath(os.path.join(cwd, image))
         check_image(image, source)

@@ -56,10 +56,11 @@ class Option:
         return [] if self.repeat else None
 
 
-def parse(options, argv, mixed=False):
+def parse(options, argv, mixed=False, elsewhere=dict):
     """Return (values by key, given option names in order, the words after the options).
 
-    mixed: options may also stand behind and between the words, up to a `--`.
+    mixed: options may also stand behind and between the words, up to a `--`. elsewhere: a function that gives what to say
+    instead of the options of other tools, by their names.
     """
     by_name = {name: option for option in options for name in option.names}
     values = {option.key: option.default() for option in options}
@@ -81,7 +82,8 @@ def parse(options, argv, mixed=False):
         name, text, more = _split(by_name, word)
         option = by_name.get(name)
         if option is None:
-            raise UsageError(unknown(name, by_name))
+            from apppot import suggestions
+            raise UsageError(suggestions.option(name, by_name, elsewhere()))
         if option.metavar is not None and text is None and not option.optional:
             if at == len(argv):
                 raise UsageError(f"{name} needs a value: {name} {option.metavar}")
@@ -110,14 +112,6 @@ def _split(by_name, word):
     if option.metavar is None:
         return name, None, rest
     return name, rest or None, ""
-
-
-def unknown(name, known):
-    """The message for a word that is not among the known ones."""
-    from difflib import get_close_matches
-    near = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else "; --help lists the options"
-    return f"unknown option {name}{hint}"
 
 
 def without_arguments(words):

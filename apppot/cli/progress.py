@@ -65,7 +65,8 @@ class Bar(Lines):
             return
         self._label, self._start = label, time.monotonic()
         self._bar = Columns(TextColumn("{task.description}", markup=False), BarColumn(),
-                            DownloadColumn() if unit == BYTES else MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True, file=self.stream), transient=True)
+                            DownloadColumn() if unit == BYTES else MofNCompleteColumn(), TimeRemainingColumn(),
+                            console=Console(stderr=True, file=self.stream), transient=True)
         self._bar.start()
         if self.stream is not None:
             self._bar.console.show_cursor(True)         # who shows it for a machine may be killed at any time

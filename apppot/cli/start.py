@@ -229,14 +229,21 @@ def trace_file(given, cwd):
     return path
 
 
+def _elsewhere():
+    from apppot.cli import elsewhere
+    return elsewhere.OPTIONS
+
+
 def start(argv):
-    chosen, given, command = parse(OPTIONS, argv)
+    chosen, given, command = parse(OPTIONS, argv, elsewhere=_elsewhere)
     if chosen["help"]:
         sys.stdout.write(help_text(USAGE, SUMMARY, GROUPS, FOOTER))
         return 0
     if chosen["version"]:
         print(f"{PROGRAM} {__version__}")
         return 0
+    if command and given[-1:] == ["-v"] and ":/" in command[0]:
+        raise UsageError(f"-v is --verbose; say --bind {command[0]}")
     try:
         cwd = os.getcwdb()
     except OSError as error:

@@ -11,7 +11,7 @@ from apppot.cli.batch import QUIET, Command
 from apppot.cli.options import Option, UsageError
 
 OPTIONS = [
-    Option("--file", "-f", metavar="JOB.yaml",
+    Option("--file", "-f", metavar="JOB.yaml", convert=values.home,
            help="Take what is not said here from this job file; apppot-submit(1) lists its keys."),
     Option("--to", metavar="SITE",
            help="Where to: arc, slurm, or a name in ~/.config/apppot/sites.yaml. Default: the one site that this file names."),
@@ -20,13 +20,14 @@ OPTIONS = [
            help="How AppPot comes to the node. bundle: the job brings it. rte: the ARC site has ENV/APPPOT-1.0. auto: the "
                 "node's own, else the bundle. Default: bundle for ARC, auto for Slurm."),
     Option("--name", metavar="NAME", convert=jobfile.job_name, help="Begin of the job's identifier."),
-    Option("--image", metavar="PATH|URL|site:NAME",
+    Option("--image", metavar="PATH|URL|site:NAME", convert=values.home,
            help="Image: a file here, which is brought unless sites.yaml says that the site has it; a URL that the site fetches; "
                 "or an image of the site."),
-    Option("--changes", metavar="FILE", repeat=True, help="Bring this archive of changes and put it over the image. Repeatable."),
-    Option("--input", "-i", metavar="FILE[=NAME]", repeat=True,
+    Option("--changes", metavar="FILE", convert=values.home, repeat=True,
+           help="Bring this archive of changes and put it over the image. Repeatable."),
+    Option("--input", "-i", metavar="FILE[=NAME]", convert=values.home, repeat=True,
            help="Bring this file, directory or URL, under its own name or NAME. Repeatable."),
-    Option("--each", metavar="FILE", repeat=True,
+    Option("--each", metavar="FILE", convert=values.home, repeat=True,
            help="Bring this file to a task of its own: as many tasks as there are. The word {input} in the command is its name. "
                 "Repeatable."),
     Option("--output", "-o", metavar="NAME", convert=jobs.check_name, repeat=True,

@@ -32,10 +32,15 @@ def one_of(*words):
     return choose
 
 
+def home(text):
+    """The path with a "~/" that the shell has left, as behind --image= and in COW:IMAGE."""
+    return os.path.expanduser(text) if text[:2] in ("~/", b"~/") else text
+
+
 def path(text):
     if not text:
         raise ValueError("the path is empty")
-    return os.fsencode(text)
+    return os.fsencode(home(text))
 
 
 def absolute(text):
@@ -62,5 +67,5 @@ def bind(text):
         raise ValueError(f"{text!r}: {form}")
     if len(rest) == 2 and mode not in ("ro", "rw"):
         raise ValueError(f"{text!r}: {mode!r} is neither ro nor rw; {form}")
-    host = os.path.abspath(os.fsencode(host))
+    host = os.path.abspath(os.fsencode(home(host)))
     return host, absolute(guest) if guest else host, mode == "ro"

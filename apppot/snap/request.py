@@ -3,12 +3,14 @@
 import os
 import time
 
+from apppot import suggestions
 from apppot.errors import AppPotError
 from apppot.snap.difference import Part, Walk
 from apppot.snap.snapshots import describe
 
 PROGRAM = "apppot-snap"
 COMMANDS = ("base", "changes", "merge")
+OPTIONS = ("--dry-run", "--verbose", "--quiet", "--force", "--cow", "--image", "--help")
 CHANGES_FILE = b"apppot-changes.tar.gz"       # merged at start when it is in the job directory
 
 HELP = """\
@@ -93,7 +95,7 @@ def parse(words):
         raise Wrong(f"which command? There are: {', '.join(COMMANDS)}")
     name = os.fsdecode(plain[0])
     if name not in COMMANDS:
-        raise Wrong(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}")
+        raise Wrong(f"unknown command {name!r}; {suggestions.among(name, COMMANDS)}")
     if len(plain) > (1 if name == "base" else 2):
         raise Wrong(f"unexpected argument {os.fsdecode(plain[-1])}; --help tells what is accepted")
     request.command = name
@@ -112,7 +114,8 @@ def _long(request, word, rest):
             value = rest.pop(0)
         setattr(request, name[2:].decode(), value)
     elif equals:
-        raise Wrong(f"unknown option {os.fsdecode(word)}; --help lists the options")
+        name = os.fsdecode(name)
+        raise Wrong(f"{name} takes no value" if name in OPTIONS else suggestions.option(name, OPTIONS, {}))
     else:
         _switch(request, os.fsdecode(name))
 
@@ -129,7 +132,7 @@ def _switch(request, name):
     elif name == "--help":
         request.command = "help"
     else:
-        raise Wrong(f"unknown option {name}; --help lists the options")
+        raise Wrong(suggestions.option(name, OPTIONS, {}))
 
 
 def default_changes():

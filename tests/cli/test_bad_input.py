@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from apppot.cli import elsewhere, image, main, start
+
 NOT_ROOT = pytest.mark.skipif(os.getuid() == 0, reason="root may read and write everything")
 
 
@@ -38,6 +40,49 @@ def refused(done, status, *parts):
 ])
 def test_wrong_usage(command, arguments, parts):
     refused(command("start", *arguments), 2, *parts)
+
+
+@pytest.mark.parametrize("words, instead", [
+    ("-v /data:/data:ro", "--bind /data:/data:ro"), ("-v/data:/data", "--bind HOST"), ("--volume /data:/data", "--bind HOST"),
+    ("-b /data", "--bind HOST"), ("-B /data", "--bind HOST"), ("--mount type=bind", "--bind HOST"),
+    ("-w /tmp", "--workdir DIR"), ("-w/tmp", "--workdir DIR"), ("--cwd /tmp", "--workdir DIR"), ("--pwd /tmp", "--workdir DIR"),
+    ("-e X=Y", "--env K=V"), ("-eX=Y", "--env K=V"), ("-u root", "--user NAME"), ("-0", "--root"), ("--fakeroot", "--root"),
+    ("-r tree", "--image PATH"), ("-R tree", "--image PATH"), ("-it bash", "leave it out"), ("-i bash", "leave it out"),
+    ("--rm true", "leave it out"), ("-m 1G", "--mem NUM"), ("--memory 1G", "--mem NUM"), ("--net=none", "--network host|none"),
+    ("--name x", "--id NAME"), ("-d true", "background"), ("-p 80:80", "leave it out"), ("--cleanenv", "--clean-env"),
+])
+def test_options_of_other_tools(command, words, instead):
+    refused(command("start", *words.split(), "true"), 2, "apppot-start: ", words.split()[0][:2], instead)
+
+
+def test_what_stands_for_options_of_other_tools_is_right():
+    """No option that there is is refused, and what is said instead exists."""
+    known = {name for option in start.OPTIONS for name in option.names}
+    assert set(elsewhere.OPTIONS) & known == {"-v"}          # what is joined to it
+    said = " ".join(elsewhere.OPTIONS.values())
+    assert {word.partition("[")[0].rstrip(";,") for word in said.split() if word.startswith("--")} <= known
+    assert set(elsewhere.COMMANDS).isdisjoint(main.COMMANDS) and set(elsewhere.IMAGE_COMMANDS).isdisjoint(image.COMMANDS)
+    for text in elsewhere.COMMANDS.values():
+        words = text.split("say apppot ")[-1].split()
+        assert not text.startswith("say apppot ") or words[0] == "--help" or words[0] in main.COMMANDS, text
+        assert words[0] != "image" or words[1] in image.COMMANDS, text
+
+
+@pytest.mark.parametrize("words, instead", [("run -it x", "apppot start"), ("help", "--help"), ("build x", "apppot image build"),
+                                            ("pull debian", "skopeo"), ("image pull debian", "skopeo"), ("ps", "machines are")])
+def test_commands_of_other_tools(command, words, instead):
+    refused(command("main", *words.split()), 2, instead)
+
+
+@pytest.mark.parametrize("arguments", [["--image=~/x"], ["--image", "layer:~/x"], ["--image", "~/cow:~/x"], ["--bind=~/x:/x"],
+                                       ["--changes=~/x"]])
+def test_a_home_that_the_shell_has_left(command, tmp_path, arguments):
+    refused(command("start", *arguments, "true", env={"HOME": f"{tmp_path}/home"}), 125, f" {tmp_path}/home/x", "o such file")
+
+
+def test_images_that_somebody_else_must_bring(command):
+    refused(command("start", "--image", "docker://debian:12", "true"), 125, "docker://debian:12", "skopeo copy")
+    refused(command("start", "--image", "debian:12", "true"), 125, "debian:12", "No such file")
 
 
 def test_no_such_image(command, tmp_path):
@@ -150,6 +195,14 @@ def test_a_full_output(command):
     assert "No space left" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["doctor"], ["doctor", "--syscalls"], ["image", "list"]])
+def test_a_closed_output(words, tmp_path):
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "apppot.cli.main", *words], stderr=subprocess.PIPE,
+                          text=True, cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+                          env=os.environ | {"APPPOT_CACHE": str(tmp_path)})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("name", ["start", "main"])
 def test_version_and_help(command, name):
     import apppot
@@ -170,6 +223,8 @@ def test_version_and_help(command, name):
     (["--cow", "gone", "changes"], 125, ["gone", "no such directory"]),
     (["--cow", ".", "changes"], 125, ["no cow.json"]),
     (["--cow", "gone", "merge"], 125, ["apppot.*.changes.tar.gz"]),
+    (["--quite", "base"], 2, ["did you mean --quiet"]),
+    (["--force=1", "base"], 2, ["--force takes no value"]),
 ])
 def test_snap(command, arguments, status, parts):
     refused(command("snap", *arguments), status, "apppot-snap: ", *parts)

@@ -69,6 +69,8 @@ def test_the_last_of_several_values_counts():
     ("--imag x", "unknown option --imag; did you mean --image?"),
     ("--zzzz", "unknown option --zzzz; --help lists the options"),
     ("-z", "unknown option -z; --help lists the options"),
+    ("-image x", "unknown option -image; did you mean --image?"),
+    ("-it", "unknown option -it; --help lists the options"),
     ("-vz", "unknown option -z; --help lists the options"),
     ("--image", "--image needs a value: --image PATH"),
     ("-e", "-e needs a value: -e K=V"),

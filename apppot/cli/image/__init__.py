@@ -2,8 +2,8 @@
 
 import sys
 
-from apppot.cli import report
-from apppot.cli.options import Option, UsageError, help_text, parse
+from apppot.cli import commands, report
+from apppot.cli.options import Option, help_text, parse
 
 PROGRAM = "apppot image"
 
@@ -25,25 +25,17 @@ USAGE = f"{PROGRAM} COMMAND [ARGS...]"
 SUMMARY = "Make, look at and keep images: what apppot-start --image starts."
 
 
-def listing():
-    lines = ["Commands:"] + [f"  {name:<24}{text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(lines) + f"\n\n{PROGRAM} COMMAND --help tells more.\n"
+def _elsewhere():
+    from apppot.cli import elsewhere
+    return elsewhere.IMAGE_COMMANDS
 
 
 def dispatch(argv):
     chosen, _, words = parse(OPTIONS, argv)
     if chosen["help"]:
-        sys.stdout.write(help_text(USAGE, SUMMARY, [("Options", OPTIONS)], listing()))
+        sys.stdout.write(help_text(USAGE, SUMMARY, [("Options", OPTIONS)], commands.listing(PROGRAM, COMMANDS)))
         return 0
-    if not words:
-        raise UsageError(f"which command? There are: {', '.join(COMMANDS)}")
-    if words[0] not in COMMANDS:
-        from difflib import get_close_matches
-        near = get_close_matches(words[0], COMMANDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"unknown command {words[0]!r}; {hint}There are: {', '.join(COMMANDS)}")
-    from importlib import import_module
-    return import_module(COMMANDS[words[0]][0]).main(words[1:])
+    return commands.call(COMMANDS, words, _elsewhere)
 
 
 def main(argv=None):
