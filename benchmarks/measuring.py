@@ -101,7 +101,8 @@ def run_once(way, workload, place, plan):
 def memory(way, workload, place):
     """High-water mark, in MiB, of the process that was started: the supervisor."""
     with way.start(workload.words, place, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
+        if not process.stdout.readline():
+            raise Failed(f"status {process.wait()} before its work was done")
         with open(f"/proc/{process.pid}/status") as file:
             peak = int(re.search(r"VmHWM:\s*(\d+)", file.read())[1]) / 1024
         process.communicate("\n")

@@ -54,6 +54,11 @@ def test_a_missing_program_is_a_failure(place):
     assert "No such file" in result.failures[FAST] and NATIVE in result.samples
 
 
+def test_a_supervisor_that_ends_early_has_no_memory(place):
+    result = measure(Workload("w", "", ("true",), Figure.MEMORY), [way(FAST, "sh", "-c", "exit 7")], place, None, QUICK)
+    assert result.failures == {FAST: "status 7 before its work was done"} and result.samples == {}
+
+
 def test_what_cannot_be_had_leaves_the_workload_out(place):
     def prepare(material):
         raise Missing("no numpy")
