@@ -44,7 +44,7 @@ INSIDE = [
     Option("--entrypoint", metavar="PROG",
            help="Run PROG instead of the image's own Entrypoint and Cmd; empty: run PROG ARGS as they are."),
     Option("--hostname", metavar="NAME", convert=values.name, help="Host name that the guest sees."),
-    Option("--id", "--umid", metavar="NAME", convert=values.name, help="Name of the machine."),
+    Option("--id", "--umid", metavar="NAME", convert=values.name, help="Name of the machine: $APPPOT_ID in the guest."),
 ]
 LIMITS = [
     Option("--mem", metavar="NUM[M|G]", convert=values.size,
