@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from stat import S_ISBLK, S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISREG
 import struct
 
 from apppot.errors import AppPotError
@@ -73,7 +73,7 @@ def detect(path, look_inside=True):
         if os.path.lexists(path + b"/oci-layout"):
             return Found(path, "oci-layout", "an OCI layout")
         return Found(path, "directory", "a directory")
-    if not S_ISREG(st.st_mode) and not S_ISBLK(st.st_mode):
+    if not S_ISREG(st.st_mode):
         return Found(path, None, "neither a file nor a directory")
     window = Window(path)
     try:
@@ -83,8 +83,7 @@ def detect(path, look_inside=True):
 
 
 def _of_file(path, window, look_inside):
-    def at(offset, size):
-        return os.pread(window.fd, size, offset)
+    at = window.peek
     head = at(0, 1024)
     if head.startswith(UML_MAGIC):
         return Found(path, "uml-cow", "a User-Mode Linux COW file")
@@ -116,8 +115,7 @@ def _file_system(at, offset):
 # Disk images with partitions
 
 def _disk(path, window):
-    def at(offset, size):
-        return os.pread(window.fd, size, offset)
+    at = window.peek
     kind, partitions = _gpt(at) or ("MBR", _mbr(at))
     linux = []
     for number, active, start, size in partitions:
@@ -232,19 +230,22 @@ def _old_tar(head):
 def _archive(path, word):
     """The Found of a tar archive, by its first members. word: its compression, or None."""
     import tarfile
+    from apppot.image import tarstream
     plain = f"a {word} tar archive" if word else "a tar archive"
-    damage = (tarfile.TarError, EOFError, ValueError)
+    name = os.fsdecode(path)
+    archive = None
     with open(path, "rb") as file:
         try:
-            if word is None:
-                archive = tarfile.open(fileobj=file, mode="r:")
-            else:
-                stream = compression.reader(file, os.fsdecode(path))
-                damage += compression.errors()
-                archive = tarfile.open(fileobj=stream, mode="r|")
-            kind, what = _by_members(archive, ("tar", plain))
-        except damage as error:
-            if word and isinstance(error, tarfile.ReadError):
+            with tarstream.damage(name):
+                if word is None:
+                    archive = tarfile.open(fileobj=file, mode="r:", tarinfo=tarstream.Member)
+                else:
+                    archive = tarfile.open(fileobj=compression.reader(file, name), mode="r|", tarinfo=tarstream.Member)
+                kind, what = _by_members(archive, ("tar", plain))
+        except AppPotError as error:
+            if error.__cause__ is None:                 # not the archive's fault: a module is missing
+                raise
+            if word and archive is None and isinstance(error.__cause__, tarfile.ReadError):
                 return Found(path, None, f"a {word} file that holds no tar archive")
             return Found(path, None, f"a damaged {word} file" if word else "a damaged tar archive")
     return Found(path, kind, what, detail=word or "")

@@ -11,6 +11,7 @@ from apppot.image import acl, compression
 
 MOST_HEADER = 1 << 20        # bytes of a long name or of one set of pax headers; Linux allows names of 4 KiB
 MOST_FILE = 1 << 44
+MOST_MAP = 8 << 20           # bytes of the map of a sparse file: some 300,000 pieces
 _EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 XATTR = "SCHILY.xattr."
@@ -39,8 +40,7 @@ class Member(tarfile.TarInfo):
     def _proc_member(self, tar):
         if self.type in _LONG + _EXTENDED and not 0 <= self.size <= MOST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
-        if not 0 <= self.size <= MOST_FILE:
-            raise tarfile.ReadError(f"a member of {self.size} bytes")
+        self._check_size()
         return super()._proc_member(tar)
 
     def _proc_pax(self, tar):
@@ -49,9 +49,51 @@ class Member(tarfile.TarInfo):
         _check_records(data[:self.size])
         tar.fileobj = _Replay(data, stream)
         try:
-            return super()._proc_pax(tar)
+            described = super()._proc_pax(tar)
         finally:
             tar.fileobj = stream
+        described._check_size()             # with a negative one tarfile goes back, and never ends
+        return described
+
+    def _check_size(self):
+        if not 0 <= self.size <= MOST_FILE:
+            raise tarfile.ReadError(f"a member of {self.size} bytes")
+
+    def _proc_sparse(self, tar):
+        with _capped(tar):
+            return super()._proc_sparse(tar)
+
+    def _proc_gnusparse_10(self, next, pax_headers, tar):
+        with _capped(tar):
+            return super()._proc_gnusparse_10(next, pax_headers, tar)
+
+
+@contextmanager
+def _capped(tar):
+    """Maps of sparse files have no size of their own: a small archive could fill the memory."""
+    stream = tar.fileobj
+    tar.fileobj = _Capped(stream, MOST_MAP)
+    try:
+        yield
+    finally:
+        tar.fileobj = stream
+
+
+class _Capped:
+    """A stream of which no more than `most` bytes are read."""
+
+    def __init__(self, stream, most):
+        self._stream = stream
+        self._left = most
+
+    def read(self, size):
+        self._left -= size
+        if self._left < 0:
+            raise tarfile.ReadError("a sparse file of too many pieces")
+        return self._stream.read(size)
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
 
 
 def _check_records(data):

@@ -149,15 +149,23 @@ class Window:
         if at < 0 or at + size > self.size:
             raise DamagedImage(self.name, "it ends too early")
         parts = []
-        at += self.offset
         while size:
-            data = os.pread(self.fd, size, at)
+            data = self.peek(at, size)
             if not data:
                 raise DamagedImage(self.name, "it ends too early")
             parts.append(data)
             size -= len(data)
             at += len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def peek(self, at, size):
+        """Up to `size` bytes from `at` on; none behind the end."""
+        if at >= self.size:
+            return b""
+        try:
+            return os.pread(self.fd, size, self.offset + at)
+        except OSError as error:
+            raise DamagedImage(self.name, f"it can't be read: {error.strerror}") from error
 
     def part(self, offset, size):
         """A Window on a part of this one; both must be closed but once."""

@@ -7,7 +7,7 @@ write them; what they should be instead is kept in an `Owners`. Devices become e
 
 import os
 import tarfile
-from errno import ENAMETOOLONG, ENOTDIR, ELOOP
+from errno import EFBIG, ELOOP, ENAMETOOLONG, ENOTDIR
 from stat import S_IFBLK, S_IFCHR
 
 from apppot.errors import AppPotError
@@ -153,6 +153,8 @@ class Unpacker:
         except OSError as error:
             if error.errno == ENAMETOOLONG:
                 self.refuse(name, "has a name that is too long for the cache's file system")
+            if error.errno == EFBIG:
+                self.refuse(name, "is larger than a file may be in the cache's file system, or by ulimit -f")
             raise
 
     def _remove(self, fd, name, path):

@@ -1,15 +1,18 @@
 """What a file is, told from its content; partitions, SIF, User-Mode Linux COWs."""
 
+import errno
 import gzip
 import io
 import lzma
 import os
+import struct
 import tarfile
 
 import pytest
 
 from apppot.errors import AppPotError
 from apppot.image import detect
+from apppot.image.tree import DamagedImage
 from tests.image import images
 from tests.image.test_readers import compare, tree
 
@@ -102,6 +105,25 @@ def test_a_logical_partition(source, ext4, tmp_path):
 def test_no_linux_partition(tmp_path):
     image = images.partitioned([("7", None)], tmp_path / "disk")
     assert detect.detect(image).what.startswith("an MBR disk image without a Linux partition")
+
+
+@pytest.mark.parametrize("first, start", [(2, 1 << 63), (2, (1 << 64) - 10), (1 << 62, 0)])
+def test_partitions_that_lie_where_no_file_reaches(tmp_path, first, start):
+    disk = bytearray(1 << 17)
+    disk[450], disk[510:512] = 0xEE, b"\x55\xaa"
+    disk[512:520] = b"EFI PART"
+    struct.pack_into("<QIII", disk, 512 + 72, first, 128, 128, 0)
+    struct.pack_into("<16s16xQQ", disk, 1024, bytes.fromhex("af3dc60f838472478e793d69d8477de4"), start, start + 9)
+    (tmp_path / "disk").write_bytes(disk)
+    assert detect.detect(tmp_path / "disk").what.startswith("a GPT disk image without a Linux partition")
+
+
+def test_what_can_not_be_read(squash, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(DamagedImage, match=f"image {squash} is damaged: it can't be read: Input/output error"):
+        detect.detect(squash)
 
 
 def test_sif(source, squash, tmp_path):
