@@ -260,6 +260,8 @@ class Unpacker:
     def _fifo(self, tar, member, fd, name, path):
         os.mkfifo(name, 0o600, dir_fd=fd)
         os.chmod(name, member.mode & 0o1777 | 0o600, dir_fd=fd)
+        time = tarstream.mtime_ns(member)
+        os.utime(name, ns=(time, time), dir_fd=fd, follow_symlinks=False)
         self._describe(path, member)
 
     def _device(self, tar, member, fd, name, path):

@@ -130,13 +130,14 @@ def test_sparse_files_and_hard_links_stay(image, tmp_path):
 
 def test_times_and_attributes(image):
     path = image(tar(member("a", data=b"a", pax={"mtime": "1234567890.123456789"}),
-                     member("d", "dir", mtime=1000), ("d/below", b""),
+                     member("d", "dir", mtime=1000), ("d/below", b""), member("pipe", "fifo", mtime=2000),
                      member("ping", data=b"", xattrs={"security.capability": b"\1\0\0\2\0\x20\0\0" + bytes(12),
                                                       "user.note": b"\xff\0"})))
     with Source.open(os.fsencode(path)) as source:
         entries = {entry.path: entry for entry in source.entries()}
         assert entries[b"a"].st.st_mtime_ns == 1234567890_123456789
         assert entries[b"d"].st.st_mtime_ns == 1000 * 10**9
+        assert entries[b"pipe"].st.st_mtime_ns == 2000 * 10**9
         found = source.xattrs(entries[b"ping"])
     if found:       # the cache's file system may have none
         assert found == {"security.capability": b"\1\0\0\2\0\x20\0\0" + bytes(12), "user.note": b"\xff\0"}
