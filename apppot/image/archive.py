@@ -84,6 +84,8 @@ def known_image(store, key, path):
     for digest in reversed(known.get("layers", ())):
         layer = store.layer(digest)
         if layer is None:
+            for other in layers:
+                other.close()
             return None
         layers.append(layer)
     store.used(key)

@@ -110,7 +110,7 @@ def _layer(store, blobs, blob, name, label, progress):
     if blob.diff_id is not None:
         if os.path.isdir(store.place(blob.diff_id)) and store.about_layer(blob.diff_id) is not None:
             return blob.diff_id
-    stream, size = oci.open_layer(blobs, blob, name)
+    stream, size = oci.open_blob(blobs, blob.name, blob.size, name)
     with closing(stream), store.new(name, blob.diff_id) as staged:
         if staged is None:
             return blob.diff_id

@@ -120,21 +120,41 @@ def read(blobs, name):
                       "manifest.json")
 
 
-def _json(blobs, file, name, digest=None):
-    try:
-        stream, size = blobs.open(file)
-    except (FileNotFoundError, NotADirectoryError):
-        raise AppPotError(f"{name} is incomplete: {file} is missing; export the image again") from None
+def _json(blobs, file, name):
+    stream, size = _open(blobs, file, name)
     with stream:
         if size > MOST_JSON:
             raise AppPotError(f"{name} is damaged: {file} has {size} bytes")
         text = stream.read(MOST_JSON)
-    if digest is not None and not same_digest(digest, text):
+    return _object(text, file)
+
+
+def _described(blobs, descriptor, name):
+    """The JSON that a descriptor (descriptor.md) names, when it is what the descriptor says."""
+    digest = checked_digest(descriptor["digest"])
+    file = _blob(digest)
+    stream, _ = open_blob(blobs, file, _size(descriptor), name)
+    with stream:
+        text = stream.read(MOST_JSON + 1)
+    if len(text) > MOST_JSON:
+        raise AppPotError(f"{name} is damaged: {file} has more than {MOST_JSON} bytes")
+    if not same_digest(digest, text):
         raise AppPotError(f"{name} is damaged: {file} does not have the digest {digest}; get it again")
+    return _object(text, file)
+
+
+def _object(text, file):
     data = json.loads(text)
     if not isinstance(data, (dict, list)):
         raise ValueError(f"{file} is no object")
     return data
+
+
+def _size(descriptor):
+    size = descriptor.get("size")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 0):
+        raise ValueError(f"{size!r} is no size")
+    return size
 
 
 def same_digest(digest, data):
@@ -160,7 +180,7 @@ class _Layout:
         if not found:
             raise AppPotError(f"{self.name} holds no image")
         matching = {digest: entry for digest, entry in found.items() if entry[1] in ("linux/amd64", None)}
-        images = {digest: (entry, self._image(digest)) for digest, entry in matching.items()}
+        images = {digest: (entry, self._image(entry[0])) for digest, entry in matching.items()}
         fitting = {digest: pair for digest, pair in images.items() if pair[1].platform == "linux/amd64"}
         if not fitting:
             has = sorted({entry[1] for entry in found.values() if entry[1]} | {p[1].platform for p in images.values()})
@@ -183,7 +203,7 @@ class _Layout:
             mine = tags + [tag] if isinstance(tag, str) else tags
             if descriptor.get("mediaType") in INDEXES:
                 if depth == 0 or _blob(digest) in self.blobs:
-                    self._collect(_json(self.blobs, _blob(digest), self.name, digest), found, mine, depth + 1)
+                    self._collect(_described(self.blobs, descriptor, self.name), found, mine, depth + 1)
                 continue
             platform = descriptor.get("platform")
             word = f"{platform['os']}/{platform['architecture']}" if platform else None
@@ -192,13 +212,12 @@ class _Layout:
             known = found.setdefault(digest, [descriptor, word, []])
             known[2] += [tag for tag in mine if tag not in known[2]]
 
-    def _image(self, digest):
-        manifest = _json(self.blobs, _blob(digest), self.name, digest)
+    def _image(self, descriptor):
+        manifest = _described(self.blobs, descriptor, self.name)
         described = manifest["config"]
         if described.get("mediaType") not in CONFIGS:
             raise AppPotError(f"{self.name} holds no container image but {described.get('mediaType')}")
-        config_digest = checked_digest(described["digest"])
-        config = _json(self.blobs, _blob(config_digest), self.name, config_digest)
+        config = _described(self.blobs, described, self.name)
         diff_ids = config.get("rootfs", {}).get("diff_ids") or []
         layers = manifest["layers"]
         if len(diff_ids) not in (0, len(layers)):
@@ -209,8 +228,8 @@ class _Layout:
                 raise AppPotError(f"{self.name} has a layer of the kind {layer.get('mediaType')}, which is no tar")
             blob = checked_digest(layer["digest"])
             made.append(Blob(_blob(blob), blob, checked_digest(diff_ids[index]) if diff_ids else None,
-                             int(layer.get("size", 0))))
-        return Found("oci", digest, made, config_of(config), _platform(config))
+                             _size(layer)))
+        return Found("oci", descriptor["digest"], made, config_of(config), _platform(config))
 
 
 def _blob(digest):
@@ -255,12 +274,12 @@ def _open(blobs, file, name):
         raise AppPotError(f"{name} is incomplete: {file} is missing; export the image again") from None
 
 
-def open_layer(blobs, blob, name):
-    """(binary stream, size) of a layer's stored bytes."""
-    stream, size = _open(blobs, blob.name, name)
-    if blob.size and blob.size != size:
+def open_blob(blobs, file, told, name):
+    """(binary stream, size) of a blob's stored bytes. told: what its size must be, or None."""
+    stream, size = _open(blobs, file, name)
+    if told is not None and told != size:
         stream.close()
-        raise AppPotError(f"{name} is damaged: {blob.name} has {size} bytes instead of {blob.size}; get it again")
+        raise AppPotError(f"{name} is damaged: {file} has {size} bytes instead of {told}; get it again")
     return stream, size
 
 
@@ -274,8 +293,13 @@ def config_of(raw):
             env[_bytes(key)] = _bytes(value)
     workdir = inner.get("WorkingDir") or None
     if workdir is not None:
+        if "\0" in workdir:
+            raise ValueError("a NUL in its directory")
         workdir = b"/" + os.path.normpath(b"/" + _bytes(workdir)).lstrip(b"/")
-    return Config(env, workdir, _words(inner.get("Entrypoint")), _words(inner.get("Cmd")), inner.get("User") or None, raw)
+    user = inner.get("User") or None
+    if user is not None and (not isinstance(user, str) or "\0" in user):
+        raise ValueError(f"{user!r} is no user")
+    return Config(env, workdir, _words(inner.get("Entrypoint")), _words(inner.get("Cmd")), user, raw)
 
 
 def _words(value):

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import os
 import signal
@@ -206,7 +207,6 @@ def test_platforms(tmp_path):
 
 
 def test_an_index_in_an_index(tmp_path):
-    import json
     layout = oci.Layout(tmp_path / "one", LOW, platform=("linux", "s390x"))
     layout.add(tar(("right", b"")))
     described = layout.blob(json.dumps({"schemaVersion": 2, "manifests": layout.manifests}).encode(), "index.v1+json")
@@ -223,6 +223,36 @@ def test_a_wrong_digest(tmp_path, cache):
     refused(layout.path, "damaged", "bytes instead of")
     layout.layer_file(LOW).write_bytes(oci.pack(LOW)[:-1] + b"!")
     refused(layout.path, "damaged")
+    nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("size", [0, 5, 5 << 40, -1, "5", True, 5.0, None])
+@pytest.mark.parametrize("what", ["manifest", "config", "layer", "index"])
+def test_a_wrong_size_in_a_descriptor(tmp_path, cache, what, size):
+    """Of everything that a descriptor names; one that says no size is found by its digest alone."""
+    layout = oci.Layout(tmp_path / "layout", LOW)
+    described = layout.manifests[0]
+    inner = json.loads((layout.path / "blobs/sha256" / described["digest"][7:]).read_text())
+    if what == "manifest":
+        described["size"] = size
+    elif what == "index":
+        layout.manifests = [{**layout.blob(json.dumps({"manifests": layout.manifests}).encode(), "index.v1+json"), "size": size}]
+    else:
+        (inner["config"] if what == "config" else inner["layers"][0])["size"] = size
+        layout.manifests = [{**described, **layout.blob(json.dumps(inner).encode(), "manifest.v1+json")}]
+    layout.write_index()
+    if size is None:
+        assert "etc/hostname" in seen(layout.path)
+        return
+    refused(layout.path, "damaged", f"bytes instead of {size}" if type(size) is int and size >= 0 else f"{size!r} is no size")
+    nothing_is_left(cache)
+
+
+@pytest.mark.parametrize("config", [{"User": 5}, {"User": ["a"]}, {"User": "a\0b"}, {"WorkingDir": "/a\0b"}, {"WorkingDir": 5},
+                                    {"Env": [5]}, {"Cmd": 5}, {"Cmd": ["a\0b"]}, {"Entrypoint": ["\ud800"]}])
+def test_configurations_that_make_no_sense(tmp_path, image, cache, config):
+    refused(oci.Layout(tmp_path / "layout", LOW, config=config).path, "damaged: its image description can't be understood")
+    refused(image(oci.docker(LOW, config=config)), "damaged: its image description can't be understood")
     nothing_is_left(cache)
 
 
