@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from apppot.errors import AppPotError
@@ -48,8 +49,8 @@ def remove(cached):
     try:
         if lock is None:
             raise AppPotError(f"image {cached.image} is in use; wait for the end of its machines")
-        gone = cached.place + b".%d.gone" % os.getpid()
-        os.rename(cached.place, gone)
+        with suppress(FileNotFoundError):          # somebody else removed it
+            os.rename(cached.place, cached.place + b".%s.gone" % os.urandom(4).hex().encode())
     finally:
         if lock is not None and lock >= 0:
             os.close(lock)

@@ -12,12 +12,14 @@
 import fcntl
 import json
 import os
+from contextlib import suppress
 from stat import S_ISDIR
 
 from apppot.errors import AppPotError
 
 FORMAT = "apppot-cow"
 VERSION = 1
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Cow:
@@ -171,8 +173,10 @@ def _read(path, name):
 
 
 def remove_tree(path):
-    """Remove a file or tree of ours, also through directories that nobody may read. Missing files don't matter."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    """Remove a file or tree of ours, also through directories that nobody may read.
+
+    Missing files don't matter: others may be removing it, too.
+    """
     try:
         st = os.lstat(path)
         if not S_ISDIR(st.st_mode):
@@ -180,7 +184,7 @@ def remove_tree(path):
             return
         if st.st_mode & 0o700 != 0o700:
             os.chmod(path, 0o700)
-        fd = os.open(path, flags)
+        fd = os.open(path, _DIRECTORY)
     except FileNotFoundError:
         return
     # Without recursion, and never more than one descriptor a level: trees can be deeper than a path can be long.
@@ -192,21 +196,28 @@ def remove_tree(path):
             if entry is None:
                 os.close(fd)
                 stack.pop()
-                if stack:
-                    os.rmdir(name, dir_fd=stack[-1][0])
+                with suppress(FileNotFoundError):
+                    os.rmdir(name or path, dir_fd=stack[-1][0] if stack else None)
                 continue
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.name, dir_fd=fd)
-                continue
-            try:
-                os.rmdir(entry.name, dir_fd=fd)
-                continue
-            except OSError:
-                pass
-            os.chmod(entry.name, 0o700, dir_fd=fd)
-            below = os.open(entry.name, flags, dir_fd=fd)
-            stack.append((below, entry.name, iter(list(os.scandir(below)))))
-        os.rmdir(path)
+            with suppress(FileNotFoundError):
+                below = _removed_or_open(fd, entry)
+                if below is not None:
+                    stack.append((below, entry.name, iter(list(os.scandir(below)))))
     finally:
         for fd, name, entries in stack:
             os.close(fd)
+
+
+def _removed_or_open(fd, entry):
+    """Remove an entry of the directory `fd`; where it is a directory with something in it, a descriptor of it instead."""
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry.name, dir_fd=fd)
+        return None
+    try:
+        os.rmdir(entry.name, dir_fd=fd)
+        return None
+    except FileNotFoundError:
+        raise
+    except OSError:
+        os.chmod(entry.name, 0o700, dir_fd=fd)
+    return os.open(entry.name, _DIRECTORY, dir_fd=fd)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EEXIST, ENOSPC, ENOTEMPTY
 
 from apppot.errors import AppPotError
@@ -26,6 +26,7 @@ from apppot.image.workplace import STUCK, Workplace, remove_dead
 
 FORMAT = "apppot-layer"
 VERSION = 1
+_CLAIM = b".lock"           # how names of lock files end
 
 
 class Store:
@@ -62,18 +63,23 @@ class Store:
             for directory in (self.layers, self.images, self.staging):
                 os.makedirs(directory, 0o700, exist_ok=True)
             remove_dead(self.staging)
-        claim = None
-        if digest is not None:
-            claim = Claim(self.staging + b"/" + digest.replace(":", "-").encode() + b".lock")
-            if not claim.take(lambda: os.path.isdir(self.place(digest))):
-                yield None
-                return
-        staged = Staged(self.staging, claim)
-        try:
-            with self.full_disk(what):
+            _remove_dead_claims(self.staging)
+            claim = None
+            if digest is not None:
+                claim = Claim(self.staging + b"/" + digest.replace(":", "-").encode() + _CLAIM)
+                if not claim.take(lambda: os.path.isdir(self.place(digest))):
+                    yield None
+                    return
+            try:
+                staged = Staged(self.staging, claim)
+            except BaseException:
+                if claim is not None:
+                    claim.close()
+                raise
+            try:
                 yield staged
-        finally:
-            staged.close()
+            finally:
+                staged.close()
 
     @contextmanager
     def full_disk(self, what):
@@ -130,9 +136,14 @@ class Store:
         found = []
         for name in names:
             if name.endswith(b".json"):
-                about = _load(self.images + b"/" + name)
+                path = self.images + b"/" + name
+                about = _load(path)
+                try:
+                    used = os.stat(path).st_mtime
+                except FileNotFoundError:           # it was removed meanwhile
+                    continue
                 if about is not None:
-                    found.append((os.fsdecode(name[:-5]), about, os.stat(self.images + b"/" + name).st_mtime))
+                    found.append((os.fsdecode(name[:-5]), about, used))
         return found
 
     def digests(self):
@@ -143,7 +154,9 @@ class Store:
             return []
 
     def forget(self, key):
-        os.unlink(self.images + b"/" + os.fsencode(key) + b".json")
+        """Know nothing of an image any more."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.images + b"/" + os.fsencode(key) + b".json")
 
     def remove_layer(self, digest):
         """Remove a layer: out of sight first, so that nobody starts with half of it. BlockingIOError: it is in use."""
@@ -187,7 +200,7 @@ class Staged:
 
 
 class Claim:
-    """The right to make something, as a lock file whose time tells of progress."""
+    """The right to make something, as a lock file whose time tells of progress. Who has the right removes it at the end."""
 
     def __init__(self, path):
         self.path = path
@@ -196,24 +209,17 @@ class Claim:
 
     def take(self, done):
         """Wait for the right; False if meanwhile `done` (a function) is true. Whoever makes no progress is passed."""
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        while True:
-            if done():
+        while not done():
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if _locked(fd, self.path):
+                self._fd = fd
+                os.utime(fd)
+                if not done():
+                    return True
                 self.close()
                 return False
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.utime(self._fd)
-            except BlockingIOError:
-                if _age(self.path) < STUCK:
-                    time.sleep(0.1)
-                    continue
-            except OSError:
-                pass                # a file system without locks
-            if done():
-                self.close()
-                return False
-            return True
+            os.close(fd)
+        return False
 
     def beat(self):
         now = time.monotonic()
@@ -223,8 +229,48 @@ class Claim:
 
     def close(self):
         if self._fd >= 0:
+            if _is_at(self._fd, self.path):
+                with suppress(OSError):
+                    os.unlink(self.path)
             os.close(self._fd)
             self._fd = -1
+
+
+def _locked(fd, path):
+    """Whether the lock file is this process's now; else wait a moment."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if _age(path) < STUCK:
+            time.sleep(0.1)
+            return False
+    except OSError:
+        pass                # a file system without locks
+    return _is_at(fd, path)
+
+
+def _is_at(fd, path):
+    """Whether an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_dead_claims(staging):
+    """Remove the lock files of processes that were killed."""
+    for name in os.listdir(staging):
+        if not name.endswith(_CLAIM):
+            continue
+        path = staging + b"/" + name
+        with suppress(OSError):             # others hold it, or removed it
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_at(fd, path):
+                    os.unlink(path)
+            finally:
+                os.close(fd)
 
 
 def file_key(path):

@@ -8,6 +8,7 @@ from apppot.image import archive, cache, detect
 from apppot.image.opening import is_name
 from apppot.image.progress import SILENT
 from apppot.image.store import Store
+from apppot.image.workplace import Workplace
 
 
 _TIME = "its time is another"
@@ -34,7 +35,9 @@ def verify(path, progress=SILENT, repair=False):
         raise AppPotError(f"{os.fsdecode(path)} is {found.what}, no image")
     with archive.open_image(path, progress, store) as image:
         digests = [layer.about["digest"] for layer in image.layers]
-    fresh = Store(store.staging + b"/verify-" + os.urandom(8).hex().encode())
+    os.makedirs(store.staging, 0o700, exist_ok=True)
+    workplace = Workplace(store.staging, b"verify-" + os.urandom(8).hex().encode())
+    fresh = Store(workplace.path + b"/cache")
     try:
         with archive.open_image(path, progress, fresh) as true:
             wrong = []
@@ -45,8 +48,7 @@ def verify(path, progress=SILENT, repair=False):
                     _replace(store, digest, layer.place)
         return wrong
     finally:
-        from apppot.image.cow import remove_tree
-        remove_tree(fresh.path)
+        workplace.close()
 
 
 def _replace(store, digest, place):

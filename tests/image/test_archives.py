@@ -15,7 +15,7 @@ import tarfile
 import pytest
 
 from apppot.errors import AppPotError
-from apppot.image import compression, importing, store, tarstream
+from apppot.image import compression, importing, store, tarstream, verifying, workplace
 from apppot.image.opening import open_image
 from apppot.making.source import Source
 from tests.image import oci
@@ -70,7 +70,7 @@ def refused(path, *parts):
 def nothing_is_left(cache):
     """No layer, no image, nothing half-made."""
     assert not list(cache.glob("layers/*")) and not list(cache.glob("images/*"))
-    assert [path.name for path in cache.glob("staging/*") if path.suffix != ".lock"] == []
+    assert list(cache.glob("staging/*")) == []
 
 
 TREE = (member("./", "dir", mode=0o755), member("./etc/", "dir", mode=0o750, gid=4), ("etc/hostname", b"image\n"),
@@ -393,7 +393,37 @@ def test_killed_while_unpacking(image, cache):
     assert not list(cache.glob("layers/*")) and len(list(cache.glob("staging/*/layer/tree/d0"))) == 1
     with open_image(os.fsencode(path)) as opened:
         assert opened.layers[0].about["files"] == 5000
-    assert not list(cache.glob("staging/*/layer"))
+    assert list(cache.glob("staging/*")) == []
+
+
+def test_a_claim_passes_to_the_next(tmp_path):
+    """Its file goes with it: who waited for the old one takes a new one, and only one has it at a time."""
+    (tmp_path / "staging").mkdir()
+    code = ("import os,sys,time\nfrom apppot.image.store import Claim\n"
+            "path = os.fsencode(sys.argv[1])\n"
+            "for _ in range(20):\n    claim = Claim(path + b'/x.lock')\n    assert claim.take(lambda: False)\n"
+            "    os.close(os.open(path + b'/mine', os.O_CREAT | os.O_EXCL))\n    os.unlink(path + b'/mine')\n    claim.close()\n")
+    started = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "staging"]) for _ in range(4)]
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+    assert os.listdir(tmp_path / "staging") == []
+    claim = store.Claim(os.fsencode(tmp_path / "staging/x.lock"))
+    assert not claim.take(lambda: True) and os.listdir(tmp_path / "staging") == []
+
+
+def test_verifying_is_not_taken_for_a_dead_process(image, cache, monkeypatch):
+    """Others clear the cache of what killed processes left, however long it takes."""
+    path = image(tar(*TREE))
+    open_image(os.fsencode(path)).close()
+    real = verifying._differences
+
+    def differences(true, cached):
+        for left in (cache / "staging").iterdir():
+            os.utime(left, (1000, 1000))
+        workplace.remove_dead(os.fsencode(cache / "staging"))
+        return real(true, cached)
+    monkeypatch.setattr(verifying, "_differences", differences)
+    assert verifying.verify(os.fsencode(path)) == []
+    assert list(cache.glob("staging/*")) == []
 
 
 def test_a_full_disk(image, cache, monkeypatch):

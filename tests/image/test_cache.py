@@ -7,6 +7,8 @@ import pytest
 
 from apppot.errors import AppPotError
 from apppot.image import cache
+from apppot.image.cow import remove_tree
+from apppot.image.store import Store
 from tests.image import images
 from tests.image.test_lazy import Machine
 
@@ -58,6 +60,42 @@ def test_leftovers_of_a_removal_go_with_the_next(squash, tmp_path, place):
     found, = cache.trees(place)
     cache.remove(found)
     assert os.listdir(place + b"/trees") == []
+
+
+def test_removals_at_once(squash, tmp_path, place):
+    """Each of them finds the work done, or does it."""
+    use(squash, tmp_path).close()
+    found, = cache.trees(place)
+    kept = Store(place)
+    kept.remember("mine", {"layers": [], "named": True})
+    for _ in range(2):
+        cache.remove(found)
+        kept.forget("mine")
+    assert cache.trees(place) == [] and kept.known() == []
+
+
+def test_several_remove_one_tree(tmp_path):
+    for number in range(3000):
+        os.makedirs(tmp_path / f"tree/{number % 60}/{number % 7}", exist_ok=True)
+        (tmp_path / f"tree/{number % 60}/{number % 7}/{number}").touch()
+    ready, go = os.pipe()
+    started = []
+    for _ in range(4):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.close(go)
+                os.read(ready, 1)
+                remove_tree(os.fsencode(tmp_path / "tree"))
+                status = 0
+            finally:
+                os._exit(status)
+        started.append(pid)
+    os.close(ready)
+    os.close(go)
+    assert [os.waitpid(pid, 0)[1] for pid in started] == [0, 0, 0, 0]
+    assert not (tmp_path / "tree").exists()
 
 
 @pytest.mark.parametrize("repair", [False, True])
