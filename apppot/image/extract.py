@@ -62,6 +62,8 @@ class Extraction:
                     os.mkdir(path, 0o700)
                     self.directories.append((path, inode))
                     todo.append((path, inode))
+                elif kind in (S_IFCHR, S_IFBLK) and not self.root:
+                    continue
                 elif inode.nlink > 1 and inode.number in names:
                     self._link(names[inode.number], path)
                 else:
@@ -100,8 +102,6 @@ class Extraction:
         elif kind in (S_IFIFO, S_IFSOCK):
             os.mknod(path, kind | 0o600)
         elif kind in (S_IFCHR, S_IFBLK):
-            if not self.root:
-                return
             os.mknod(path, kind | 0o600, inode.rdev)
         else:
             raise DamagedImage(self.reader.name, f"{os.fsdecode(path)!r} is of an unknown type")

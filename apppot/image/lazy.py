@@ -62,7 +62,7 @@ class LazyTree(Layer):
         self._whole = set()                 # inode numbers whose contents are there
         self._entries = OrderedDict()       # host directory -> {name: entry}
         self._asked = {}                    # host directory that is not whole -> names that were looked up in it
-        self._told = False
+        self._told = True                   # while it is opened, the caller hears of what is wrong with it
         self._window, self.format = detect.open_window(found, below)
         try:
             self.digest, self.content_digest = detect.digests(self._window, self.format)
@@ -72,9 +72,12 @@ class LazyTree(Layer):
         except BaseException:
             self.close()
             raise
+        self._told = False
 
     def _open(self):
         self.devices = set()
+        if not os.path.lexists(self.place):
+            self.reader                     # so that nothing is made in the cache for what is no image after all
         try:
             self._join()
             self.host = os.path.realpath(self.place) + b"/tree"
@@ -87,6 +90,8 @@ class LazyTree(Layer):
                 self._open_filled()
             self.enter(self.host)
         except OSError as error:
+            if isinstance(error.__cause__, AppPotError):
+                raise error.__cause__
             raise AppPotError(f"image {self.name}: the cache {os.fsdecode(self.place)}: {error.strerror}; set "
                               "APPPOT_CACHE to a directory that you may write and that has space") from error
 

@@ -9,6 +9,7 @@ import tarfile
 import time
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_ISGID, S_ISUID
 
+from apppot.errors import AppPotError
 from apppot.image import xattrs
 from apppot.image.compression import zstandard
 from apppot.image.progress import BYTES, ITEMS, SILENT
@@ -35,6 +36,7 @@ def write(source, path, format, progress=SILENT, size=None, boot=False):
     size: of an ext4 image, in bytes; boot: make an ext4 image that a kernel can boot.
     """
     path = os.path.abspath(os.fsencode(path))
+    _check_outside(source, path)
     with output.whole(path, format == "directory") as temporary:
         progress.begin(f"writing {os.fsdecode(os.path.basename(path))}", None, ITEMS if format == "squashfs" else BYTES)
         try:
@@ -51,6 +53,15 @@ def write(source, path, format, progress=SILENT, size=None, boot=False):
         finally:
             progress.end()
     return []
+
+
+def _check_outside(source, path):
+    """What is written would be read again, and written, for ever."""
+    above = os.path.realpath(os.path.dirname(path)) + b"/"
+    for layer in source.layers:
+        if above.startswith(layer.host + b"/"):
+            raise AppPotError(f"{os.fsdecode(path)} lies within the image, {os.fsdecode(layer.host) or '/'}; name a place "
+                              "outside of it")
 
 
 # Directory

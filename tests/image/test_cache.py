@@ -1,14 +1,16 @@
 """What the cache holds of lazily filled images: listing, removing, verifying; unpacking whole images."""
 
 import os
+import shutil
 import stat
 
 import pytest
 
 from apppot.errors import AppPotError
-from apppot.image import cache
+from apppot.image import cache, detect, lazy
 from apppot.image.cow import remove_tree
 from apppot.image.store import Store
+from apppot.image.tree import DamagedImage
 from tests.image import images
 from tests.image.test_lazy import Machine
 
@@ -155,6 +157,38 @@ def test_unpack(squash, ext4, source, tmp_path, processes):
                     assert first.read() == second.read()
         assert os.path.samefile(target + b"/random", target + b"/deep/er/again")
         assert os.stat(target + b"/sparse").st_blocks * 512 <= 128 << 10
+
+
+def test_unpack_links_of_devices(ext4, tmp_path):
+    """Where one name of a device can't be made, none is."""
+    image = tmp_path / "image"
+    shutil.copy(ext4, image)
+    images.debugfs(image, "link dev/null dev/same", "sif dev/null links_count 2")
+    cache.unpack(image, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out/dev")) == (["null", "same", "sda"] if os.geteuid() == 0 else [])
+
+
+def test_nothing_is_kept_of_what_is_no_image(squash, ext4, tmp_path, place):
+    for image in squash, ext4:
+        (tmp_path / "cut").write_bytes(open(image, "rb").read()[:200_000])
+        with pytest.raises(AppPotError, match="cut is damaged: it is cut short"):
+            lazy.LazyTree(detect.detect(tmp_path / "cut"), cache=place)
+        assert not os.path.exists(place)
+
+
+def test_an_image_whose_root_can_not_be_read(ext4, tmp_path, place, capfd):
+    """It is said once, by who opens it, and nothing is said of the cache."""
+    image = tmp_path / "image"
+    shutil.copy(ext4, image)
+    block = int(images.debugfs(image, "blocks /").split()[-1])
+    with detect.open_reader(detect.detect(image)) as reader:
+        size = reader.block_size
+    with open(image, "r+b") as file:
+        file.seek(block * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(DamagedImage, match="image is damaged: a directory has an impossible entry"):
+        lazy.LazyTree(detect.detect(image), cache=place)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_unpack_into_something(squash, tmp_path):
