@@ -8,6 +8,7 @@ from apppot.errors import AppPotError
 
 HOST_ROOT = b"/"
 DEFAULT_FILE = b"apppot.img"
+DIGEST = b"sha256:"
 
 
 def choose(given, environ, cwd):
@@ -27,13 +28,21 @@ def choose(given, environ, cwd):
 
 
 def _existing(text, source, cwd):
-    if b"://" in text and not os.path.lexists(os.path.join(cwd, text)):
+    def is_there(path):
+        return os.path.lexists(os.path.join(cwd, path))
+
+    def is_digest(path):                    # or the COW directory sha256 and an image
+        return _is_digest(path) and not is_there(path) and not is_there(path[len(DIGEST):])
+
+    if b"://" in text and not is_there(text):
         raise AppPotError(f"image {os.fsdecode(text)} (from {source}): AppPot fetches no images; bring it as a file, like "
                           "skopeo copy docker://debian:12 docker-archive:debian.tar, and name that")
-    cow, image = split(text, lambda path: os.path.lexists(os.path.join(cwd, path)) or is_import(path))
+    cow, image = split(text, lambda path: is_there(path) or is_import(path) or is_digest(path))
     if cow is not None:
         cow, image, source = values.home(cow), values.home(image), f"{source} {os.fsdecode(text)}"
-    if os.path.lexists(os.path.join(cwd, image)) or not is_import(image):
+    if is_digest(image):
+        image = by_digest(image)
+    elif is_there(image) or not is_import(image):
         image = os.path.normpath(os.path.join(cwd, image))
         check_image(image, source)
     return image, os.path.normpath(os.path.join(cwd, cow)) if cow else None
@@ -45,6 +54,24 @@ def is_import(text):
         return False
     from apppot.image.store import Store
     return Store().image(os.fsdecode(text)) is not None
+
+
+def _is_digest(text):
+    """Whether it reads like what apppot image import prints, or enough of its beginning."""
+    return text.startswith(DIGEST) and len(DIGEST) + 6 <= len(text) <= len(DIGEST) + 64 \
+        and not text[len(DIGEST):].strip(b"0123456789abcdef")
+
+
+def by_digest(text):
+    """The name by which the cache has the image with this digest, of which the beginning is enough; None: it is no digest."""
+    if not _is_digest(text):
+        return None
+    from apppot.image.store import Store
+    key = Store().by_digest(os.fsdecode(text))
+    if key is None:
+        raise AppPotError(f"{os.fsdecode(text)}: the cache has no image with this digest; apppot image list shows what it has, "
+                          "apppot image import unpacks an archive into it")
+    return os.fsencode(key)
 
 
 def split(text, exists):

@@ -17,9 +17,9 @@ IMAGE = [
            help="What to start: a directory that holds a root tree; an ext2/3/4, squashfs or SIF image or a disk image "
                 "with such a partition (not unpacked: files are put into the cache when they are used); a tar archive, an "
                 "OCI image layout or archive, a docker save archive (unpacked once, into the cache); or a name that "
-                "apppot image import gave. COW:IMAGE (COW,IMAGE) keeps the changes in the directory COW; a COW file of "
-                "User-Mode Linux is read only. Default: $APPPOT_IMAGE, else "
-                "./apppot.img, else the host's own root. The image itself is never written."),
+                "apppot image import gave, or the digest that it printed (sha256:..., the beginning is enough). COW:IMAGE "
+                "(COW,IMAGE) keeps the changes in the directory COW; a COW file of User-Mode Linux is read only. Default: "
+                "$APPPOT_IMAGE, else ./apppot.img, else the host's own root. The image itself is never written."),
     Option("--cow", metavar="DIR", convert=values.path,
            help="Keep what the run changes in DIR and start from what is there. Without it, changes are thrown away."),
     Option("--discard", help="Throw the changes away at the end, without telling how to keep them."),

@@ -146,6 +146,15 @@ class Store:
                     found.append((os.fsdecode(name[:-5]), about, used))
         return found
 
+    def by_digest(self, beginning):
+        """The key of the image with a digest that begins so, "sha256:12ab"; None: there is none. AppPotError: several do."""
+        found = [(used, key, about["digest"]) for key, about, used in self.known()
+                 if str(about.get("digest")).startswith(beginning)]
+        digests = sorted({digest for _, _, digest in found})
+        if len(digests) > 1:
+            raise AppPotError(f"{beginning}: several images in the cache begin so, {', '.join(digests)}; say more of it")
+        return max(found)[1] if found else None
+
     def digests(self):
         """Digests of the layers in the cache."""
         try:

@@ -13,6 +13,8 @@ from importlib import import_module
 import pytest
 
 from apppot.cli import image
+from apppot.errors import AppPotError
+from apppot.image.store import Store
 from tests.conftest import ROOT
 from tests.image import oci
 from tests.image.tars import member, tar
@@ -207,6 +209,46 @@ def test_bad_usage(run):
     refused(run("image", "inspect", "nowhere"), 125, "nowhere")
     refused(run("image", "unpack", "root.tar.gz"), 2, "too few")
     refused(run("image", "inspect", "a", "b"), 2, "too many")
+    refused(run("image", "list", "a"), 2, "too many words; the usage is: apppot image list [--json]")
+    refused(run("image", "unpack", "root.tar.gz", ""), 2, "the directory's name is empty")
+    refused(run("image", "remove", ""), 2, "an image's name is empty")
+
+
+@pytest.mark.parametrize("words", [("convert", "tree", "-o", "tree/a.tar"), ("unpack", "tree", "tree/etc/copy"),
+                                   ("export", "tree", "-o", "link/a.oci.tar"), ("import", "tree", "-o", "tree/copy/")])
+def test_output_within_the_image(run, place, words):
+    """It would be read again for ever."""
+    (place / "tree/etc").mkdir(parents=True)
+    (place / "link").symlink_to("tree/etc")
+    refused(run("image", *words), 125, "lies within the image, " + str(place / "tree"), "name a place outside of it")
+    assert sorted(map(str, (place / "tree").rglob("*"))) == [str(place / "tree/etc")]
+
+
+def test_start_by_digest(run, place):
+    digest = done(run("image", "import", "-q", "root.tar.gz")).strip()
+    (place / "root.tar.gz").unlink()
+    for name in digest, digest[:13]:
+        assert done(run("start", "--image", name, "cat", "/etc/os-release")).startswith("NAME=x\n")
+        assert f"digest:     {digest}\n" in done(run("image", "inspect", name))
+    done(run("start", "--image", f"cow:{digest}", "--root", "touch", "/etc/mine"))
+    done(run("start", "--image", digest, "--cow", "cow", "cat", "/etc/mine"))
+    refused(run("start", "--image", "sha256:" + 64 * "0", "true"), 125, "sha256:0000", "has no image with this digest",
+            "apppot image list")
+    refused(run("image", "inspect", "sha256:000000"), 125, "sha256:000000: the cache has no image with this digest")
+    (place / digest[7:]).mkdir()
+    assert run("start", "--image", digest, "true").returncode == 127      # COW sha256, image HEX
+    (place / digest).mkdir()
+    assert run("start", "--image", digest, "true").returncode == 127
+
+
+def test_a_digest_that_is_not_said_far_enough(tmp_path):
+    kept = Store(os.fsencode(tmp_path))
+    for name, digest in ("a", "sha256:aabbccdd"), ("b", "sha256:aabbccee"), ("c", "sha256:aabbccee"):
+        kept.remember(name, {"digest": digest})
+    assert kept.by_digest("sha256:aabbccd") == "a" and kept.by_digest("sha256:aabbcce") in "bc"
+    assert kept.by_digest("sha256:aabbccf") is None
+    with pytest.raises(AppPotError, match="sha256:aabbcc: several images .* sha256:aabbccdd, sha256:aabbccee; say more"):
+        kept.by_digest("sha256:aabbcc")
 
 
 @pytest.mark.parametrize("number, words, status", [

@@ -36,7 +36,7 @@ class Command:
             sys.stdout.write(self.help())
             return 0
         least, most = self.words
-        if not least <= len(words) <= (most or len(words)):
+        if len(words) < least or most is not None and len(words) > most:
             raise UsageError(f"{'too few' if len(words) < least else 'too many'} words; the usage is: "
                              f"{self.program} {self.usage}")
         signal.signal(signal.SIGTERM, _end)
@@ -55,14 +55,14 @@ def _end(signum, frame):
 
 
 def image_path(word):
-    """The path (bytes) of an image that a word names, or the name of an import."""
-    from apppot.cli.imagefile import is_import
+    """The path (bytes) of an image that a word names, or the name of an import, which a digest names as well."""
+    from apppot.cli.imagefile import by_digest, is_import
     path = os.fsencode(word)
     if not path:
         raise UsageError("an image's name is empty")
-    if not os.path.lexists(path) and is_import(path):
-        return path
-    return os.path.abspath(path)
+    if os.path.lexists(path):
+        return os.path.abspath(path)
+    return path if is_import(path) else by_digest(path) or os.path.abspath(path)
 
 
 def required(chosen, key, what):

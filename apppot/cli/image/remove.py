@@ -10,6 +10,8 @@ def run(command, chosen, words):
     from apppot.image import contents
     if bool(words) == (chosen["all"] or chosen["unused"] is not None):
         raise UsageError("say either names, --all or --unused TIME")
+    if "" in words:
+        raise UsageError("an image's name is empty")
     freed, kept = contents.remove(words, chosen["all"], chosen["unused"])
     if not words:
         from apppot.making.build.kept import Steps

@@ -2,7 +2,7 @@
 
 import os
 
-from apppot.cli.image.command import Command, image_path
+from apppot.cli.image.command import Command, UsageError, image_path
 
 
 def unpack(command, path, target):
@@ -40,6 +40,8 @@ def _extract(command, path, target):
 
 
 def run(command, chosen, words):
+    if not words[1]:
+        raise UsageError("the directory's name is empty")
     unpack(command, image_path(words[0]), os.fsencode(words[1]))
 
 
