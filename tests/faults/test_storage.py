@@ -6,18 +6,17 @@ import subprocess
 
 import pytest
 
+from tests import mounts
 from tests.faults.machines import Machine, until
 from tests.guest.conftest import environment, start_command
 from tests.image import images
 
-# In a mount namespace of one's own: file systems on directories, then the command without the rights to make them.
+# File systems on directories, then the command without the rights to make them.
 MOUNT = r"""
 while [ "$1" != -- ]; do
-    mount -t "$1" -o "$2" none "$3" || exit 99; shift 3
+    file_system "$1" "$2" "$3"; shift 3
 done
 shift
-drop=
-[ "$(id -u)" = 0 ] || drop="setpriv --ambient-caps=-all --inh-caps=-all --bounding-set=-all --"
 exec $drop "$@"
 """
 
@@ -25,15 +24,9 @@ exec $drop "$@"
 @pytest.fixture
 def mounted(tmp_path, job):
     """mounted([(type, options, directory)...], *command) -> CompletedProcess of the command with those file systems."""
-    namespaces = ["unshare", "--mount"] + ([] if os.getuid() == 0 else ["--user", "--map-current-user", "--keep-caps"])
-
-    def run(mounts, *command, **env):
-        words = [str(word) for mount in mounts for word in mount]
-        done = subprocess.run([*namespaces, "sh", "-c", MOUNT, "sh", *words, "--", *map(str, command)], cwd=job,
-                              env=environment(**env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
-        if done.returncode == 99 or "unshare" in done.stderr:
-            pytest.skip(f"no mounts for this user: {done.stderr}")
-        return done
+    def run(file_systems, *command, **env):
+        words = [word for each in file_systems for word in each]
+        return mounts.run(MOUNT, *words, "--", *command, cwd=job, env=environment(**env))
     return run
 
 

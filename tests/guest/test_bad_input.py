@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests import mounts
 from .conftest import SOURCE, environment, start_command
 
 
@@ -95,8 +96,7 @@ mount -t tmpfs -o size=8m tmpfs "$1" && cd "$2" && shift 2 && "$@" --cow "$COW" 
 """
     small = tmp_path / "small"
     small.mkdir()
-    namespaces = ["unshare", "--mount"] + ([] if os.getuid() == 0 else ["--user", "--map-current-user", "--keep-caps"])
-    done = subprocess.run([*namespaces, "sh", "-c", script, "sh", str(small), str(job), *start_command(image=debian_tree)],
+    done = subprocess.run([*mounts.NAMESPACE, "sh", "-c", script, "sh", str(small), str(job), *start_command(image=debian_tree)],
                           env=environment(COW=str(small / "cow")), capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines() == ["1", "refused", "keep", "keep", "again", "1"] or "No space left" in done.stderr
     assert "Traceback" not in done.stderr

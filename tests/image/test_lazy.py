@@ -17,6 +17,7 @@ from apppot.vfs.caller import Caller
 from apppot.vfs.namespace import Namespace
 from apppot.vfs.overlay import Overlay
 from apppot.vfs.ownership import Ownership
+from tests import mounts
 from tests.conftest import ROOT
 from tests.image import images
 
@@ -401,17 +402,29 @@ def test_a_file_larger_than_the_limit(squash, source, tmp_path):
     is_whole(squash, tmp_path, source)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a small file system")
+FULL = r"""
+size=$1 place=$2; shift 2
+file_system tmpfs "size=$size" "$place/cache"
+$drop "$PYTHON" -c "$RUN" "$1" "$place" cow "$ALLOWED" 2>&1
+mount -o remount,size=50m "$place/cache" || exit 99
+exec $drop "$PYTHON" -c "$CHECK" "$1" "$place" "$2"
+"""
+CHECK = """
+import os, sys
+sys.path.insert(0, %r)
+from pathlib import Path
+from tests.image.test_lazy import is_whole
+is_whole(os.fsencode(sys.argv[1]), Path(sys.argv[2]), os.fsencode(sys.argv[3]))
+print("whole")
+""" % ROOT
+
+
 @pytest.mark.parametrize("size", ["200k", "600k", "1200k"])
 def test_a_full_disk(image, source, tmp_path, size):
+    """What was made before the disk was full is right, and the rest is made when there is room again."""
     (tmp_path / "cache").mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", tmp_path / "cache"], check=False)
-    if done.returncode:
-        pytest.skip("can't mount")
-    try:
-        output, _ = run(image, tmp_path, "cow", f"allowed = {errno.ENOSPC},").communicate(timeout=60)
-        assert output == b"" or b"No space left on device; set APPPOT_CACHE" in output, output
-        subprocess.run(["mount", "-o", "remount,size=50m", tmp_path / "cache"], check=True)
-        is_whole(image, tmp_path, source)
-    finally:
-        subprocess.run(["umount", tmp_path / "cache"], check=True)
+    done = mounts.run(FULL, size, tmp_path, os.fsdecode(image), os.fsdecode(source), env={
+        **os.environ, "PYTHON": sys.executable, "RUN": RUN, "CHECK": CHECK, "ALLOWED": f"allowed = {errno.ENOSPC},"})
+    output = done.stdout.removesuffix("whole\n")
+    assert done.returncode == 0 and output != done.stdout, done
+    assert output == "" or "No space left on device; set APPPOT_CACHE" in output, output
