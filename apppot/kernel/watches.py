@@ -110,7 +110,7 @@ def _memory_devices(run_dir):
         devices = {usage.smaps_key(os.fstat(memfd))[0]}
     finally:
         os.close(memfd)
-    from apppot.platform.probes import file_system
+    from apppot.platform.storage import file_system
     if file_system(os.fsdecode(run_dir)) == "tmpfs":
         devices.add(usage.smaps_key(os.stat(run_dir))[0])
     return devices

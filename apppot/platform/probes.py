@@ -11,9 +11,9 @@ import struct
 import sys
 import time
 
+from apppot.platform.finding import DEGRADED, MISSING, OK, Finding, read_text
 from apppot.platform.landlock import WITH_TRUNCATE
-
-OK, DEGRADED, MISSING = "ok", "degraded", "missing"
+from apppot.platform.storage import cache_directory, run_directory, temporary_directory
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,25 +54,6 @@ _LANDLOCK_SINCE = ((WITH_TRUNCATE, "truncating"), (4, "TCP"), (5, "ioctl on devi
 
 # What a child's exit status says about the step that failed
 _NO_PRIVS_FAILED, _FILTER_FAILED, _NO_EFFECT = 101, 102, 103
-
-_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs",
-                         "fuse.ceph", "fuse.glusterfs", "panfs", "orangefs", "9p"}
-
-
-class Finding:
-    """One line of `apppot doctor`. needed: without it no machine runs."""
-
-    __slots__ = ("name", "state", "detail", "remedy", "needed")
-
-    def __init__(self, name, state, detail, remedy="", needed=False):
-        self.name = name
-        self.state = state
-        self.detail = detail
-        self.remedy = remedy
-        self.needed = needed
-
-    def as_dict(self):
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class _IoVec(ctypes.Structure):             # <sys/uio.h>
@@ -161,14 +142,6 @@ class _Child:
                     self.status = status
 
 
-def _read_text(path):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return None
-
-
 def kernel():
     name = os.uname()
     if name.sysname != "Linux" or name.machine != "x86_64":
@@ -191,7 +164,7 @@ def ptrace():
         _libc.syscall.restype = ctypes.c_long
         return _ANSWER if _libc.syscall(ctypes.c_long(_SYS_SCHED_YIELD)) == _ANSWER else _NO_EFFECT
 
-    scope = _read_text("/proc/sys/kernel/yama/ptrace_scope")
+    scope = read_text("/proc/sys/kernel/yama/ptrace_scope")
     yama = f"Yama ptrace_scope {scope}" if scope is not None else "no Yama"
     step = "PTRACE_SEIZE of a child"
     try:
@@ -222,9 +195,9 @@ def _ptrace_remedy(scope):
         return "the administrator has switched ptrace off until the next boot (kernel.yama.ptrace_scope=3)"
     if scope == "2":
         return "only administrators may ptrace here; ask for: sysctl kernel.yama.ptrace_scope=1"
-    if (_read_text("/sys/fs/selinux/booleans/deny_ptrace") or "0").startswith("1"):
+    if (read_text("/sys/fs/selinux/booleans/deny_ptrace") or "0").startswith("1"):
         return "SELinux denies ptrace; ask for: setsebool -P deny_ptrace off"
-    tracer = next((line.split()[1] for line in (_read_text("/proc/self/status") or "").splitlines()
+    tracer = next((line.split()[1] for line in (read_text("/proc/self/status") or "").splitlines()
                    if line.startswith("TracerPid:")), "0")
     if tracer != "0":
         return f"process {tracer} traces this one and its children; run AppPot outside of it"
@@ -422,80 +395,8 @@ def stub():
     return Finding("stub", OK, path, needed=True)
 
 
-def cache_directory():
-    path = os.environ.get("APPPOT_CACHE")
-    if not path:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        path = os.path.join(base, "apppot")
-    trouble = _unwritable(path)
-    if trouble:
-        return Finding("cache directory", DEGRADED, f"{path}: {trouble}",
-                       "set APPPOT_CACHE to a directory of yours on a local disk; directory images need none")
-    kind = file_system(path)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        return Finding("cache directory", DEGRADED, f"{path} ({kind})",
-                       "set APPPOT_CACHE to a directory on a local disk; a network file system is slower")
-    return Finding("cache directory", OK, f"{path} ({kind})")
-
-
-def run_directory():
-    """Where a run's window and generated files live: a tmpfs where there is one."""
-    places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp", os.environ.get("TMPDIR"))
-    path = next((place for place in places if place and not _unwritable(place)), None)
-    if path is None:
-        return Finding("run-time directory", MISSING, "none of $XDG_RUNTIME_DIR, /dev/shm, /tmp and $TMPDIR can be "
-                       "written", "set TMPDIR to a directory of yours", needed=True)
-    return Finding("run-time directory", OK, f"{path} ({file_system(path)})", needed=True)
-
-
-def temporary_directory():
-    """Where the copy-on-write layer of a run without --cow lives."""
-    path = os.environ.get("TMPDIR") or "/tmp"
-    trouble = _unwritable(path)
-    if trouble:
-        return Finding("temporary directory", MISSING, trouble, "set TMPDIR to a directory of yours", needed=True)
-    detail = f"{path} ({file_system(path)})"
-    if os.statvfs(path).f_flag & os.ST_NOEXEC:
-        return Finding("temporary directory", DEGRADED, f"{detail} is mounted noexec", "set TMPDIR to a directory "
-                       "whose programs may run: guests execute what they write there", needed=True)
-    return Finding("temporary directory", OK, detail, needed=True)
-
-
-def _unwritable(path):
-    """Why nothing can be written below path (which need not exist yet), or None."""
-    path = os.path.abspath(path)
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    if not os.path.isdir(path):
-        return f"{path} is not a directory"
-    try:
-        scratch = os.path.join(path, f".apppot-probe-{os.getpid()}")
-        os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        os.unlink(scratch)
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-    return None
-
-
-def file_system(path):
-    """Type of the file system that holds path, or would."""
-    path = os.path.abspath(path)
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    path = os.path.realpath(path)
-    best, kind = -1, "unknown file system"
-    for line in (_read_text("/proc/self/mountinfo") or "").splitlines():
-        left, _, right = line.partition(" - ")
-        point = left.split()[4].encode().decode("unicode_escape")
-        inside = path == point or point == "/" or path.startswith(point + "/")
-        if inside and len(point) >= best:
-            best, kind = len(point), right.split()[0]
-    return kind
-
-
 ALL = (kernel, python, stub, ptrace, seccomp, memory, descriptors, landlock, fast_path, openat2, memory_limit,
-       programs_of_32_bits,
-       cache_directory, run_directory, temporary_directory)
+       programs_of_32_bits, cache_directory, run_directory, temporary_directory)
 
 
 def examine():

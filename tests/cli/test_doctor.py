@@ -43,7 +43,7 @@ def test_the_remedy_for_ptrace_follows_yama(monkeypatch, scope, words):
     def refuse(*_):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     monkeypatch.setattr(probes, "_ptrace", refuse)
-    monkeypatch.setattr(probes, "_read_text", lambda path: scope if path.endswith("ptrace_scope") else None)
+    monkeypatch.setattr(probes, "read_text", lambda path: scope if path.endswith("ptrace_scope") else None)
     finding = probes.ptrace()
     assert (finding.state, finding.needed) == (probes.MISSING, True)
     assert "PTRACE_SEIZE" in finding.detail and f"ptrace_scope {scope}" in finding.detail
@@ -69,29 +69,6 @@ def test_probes_leave_no_children():
     probes.examine()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-
-
-def test_the_cache_directory(monkeypatch, tmp_path):
-    monkeypatch.setenv("APPPOT_CACHE", str(tmp_path / "new" / "cache"))
-    assert probes.cache_directory().state == probes.OK
-    assert not (tmp_path / "new").exists()
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("APPPOT_CACHE", str(tmp_path / "file" / "cache"))
-    finding = probes.cache_directory()
-    assert finding.state == probes.DEGRADED and "not a directory" in finding.detail
-
-
-def test_file_system_types():
-    assert probes.file_system("/proc/self/status") == "proc"
-    assert probes.file_system("/proc/no/such/file") == "proc"
-
-
-def test_no_place_to_write_means_no_machine(monkeypatch, tmp_path):
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "file" / "x"))
-    (tmp_path / "file").touch()
-    finding = probes.temporary_directory()
-    assert finding.state == probes.MISSING and "TMPDIR" in finding.remedy
-    assert not probes.can_run([finding])
 
 
 def test_the_table_of_system_calls(command):

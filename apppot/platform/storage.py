@@ -1,0 +1,79 @@
+"""Where this host has room for AppPot's files: probes of its file systems."""
+
+import os
+
+from apppot.platform.finding import DEGRADED, MISSING, OK, Finding, read_text
+
+_NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs",
+                         "fuse.ceph", "fuse.glusterfs", "panfs", "orangefs", "9p"}
+
+
+def cache_directory():
+    path = os.environ.get("APPPOT_CACHE")
+    if not path:
+        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        path = os.path.join(base, "apppot")
+    trouble = _unwritable(path)
+    if trouble:
+        return Finding("cache directory", DEGRADED, f"{path}: {trouble}",
+                       "set APPPOT_CACHE to a directory of yours on a local disk; directory images need none")
+    kind = file_system(path)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        return Finding("cache directory", DEGRADED, f"{path} ({kind})",
+                       "set APPPOT_CACHE to a directory on a local disk; a network file system is slower")
+    return Finding("cache directory", OK, f"{path} ({kind})")
+
+
+def run_directory():
+    """Where a run's window and generated files live: a tmpfs where there is one."""
+    places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp", os.environ.get("TMPDIR"))
+    path = next((place for place in places if place and not _unwritable(place)), None)
+    if path is None:
+        return Finding("run-time directory", MISSING, "none of $XDG_RUNTIME_DIR, /dev/shm, /tmp and $TMPDIR can be "
+                       "written", "set TMPDIR to a directory of yours", needed=True)
+    return Finding("run-time directory", OK, f"{path} ({file_system(path)})", needed=True)
+
+
+def temporary_directory():
+    """Where the copy-on-write layer of a run without --cow lives."""
+    path = os.environ.get("TMPDIR") or "/tmp"
+    trouble = _unwritable(path)
+    if trouble:
+        return Finding("temporary directory", MISSING, trouble, "set TMPDIR to a directory of yours", needed=True)
+    detail = f"{path} ({file_system(path)})"
+    if os.statvfs(path).f_flag & os.ST_NOEXEC:
+        return Finding("temporary directory", DEGRADED, f"{detail} is mounted noexec", "set TMPDIR to a directory "
+                       "whose programs may run: guests execute what they write there", needed=True)
+    return Finding("temporary directory", OK, detail, needed=True)
+
+
+def _unwritable(path):
+    """Why nothing can be written below path (which need not exist yet), or None."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    if not os.path.isdir(path):
+        return f"{path} is not a directory"
+    try:
+        scratch = os.path.join(path, f".apppot-probe-{os.getpid()}")
+        os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        os.unlink(scratch)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def file_system(path):
+    """Type of the file system that holds path, or would."""
+    path = os.path.abspath(path)
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    path = os.path.realpath(path)
+    best, kind = -1, "unknown file system"
+    for line in (read_text("/proc/self/mountinfo") or "").splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split()[4].encode().decode("unicode_escape")
+        inside = path == point or point == "/" or path.startswith(point + "/")
+        if inside and len(point) >= best:
+            best, kind = len(point), right.split()[0]
+    return kind
