@@ -9,11 +9,12 @@ from stat import S_IFREG
 from apppot.errors import STATUS_NOT_EXECUTABLE, STATUS_NOT_FOUND, AppPotError
 from apppot.image.cow import Cow
 from apppot.image.opening import open_image
+from apppot.image.place import cache_directory
 from apppot.image.progress import SILENT
 from apppot.kernel import changes, environment, hooks, hostroot, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.fastpath import FastPath
-from apppot.kernel.rundir import RunDirectory, places, temporary
+from apppot.kernel.rundir import RunDirectory, places
 from apppot.kernel.running import RunningMachine
 from apppot.kernel.signals import Attendant
 from apppot.kernel.supervisor import Supervisor
@@ -21,6 +22,7 @@ from apppot.kernel.task import FsState, Task, ThreadGroup
 from apppot.machine import JOB, what_runs
 from apppot.platform import affinity, handover, libc, seccomp, tlb
 from apppot.platform.layout import STUB_BASE, STUB_END, TLB_OFFSET
+from apppot.platform.storage import temporary
 from apppot.platform.window import Window
 from apppot.syscalls import programs
 from apppot.syscalls.table import IDENTITY, OWNERS
@@ -324,11 +326,11 @@ def _patched_directory(machine, running):
     """Where patched copies are kept, or None: the fast path is off."""
     if _why_not_fast(machine, running) is not None:
         return None
-    home = os.environb.get(b"XDG_CACHE_HOME") or os.path.join(os.path.expanduser(b"~"), b".cache")
-    for cache in (os.environb.get(b"APPPOT_CACHE"), home + b"/apppot", running.run_dir):
+    own = {name: value for name, value in os.environb.items() if name != b"APPPOT_CACHE"}      # that may be for reading only
+    for cache in (cache_directory(), cache_directory(own), running.run_dir):
         try:
             os.makedirs(cache + b"/patched", 0o700, exist_ok=True)
-        except (OSError, TypeError):
+        except OSError:
             continue
         if os.access(cache + b"/patched", os.W_OK | os.X_OK):
             return cache + b"/patched"

@@ -8,37 +8,23 @@ import os
 
 from apppot.errors import AppPotError
 from apppot.image.workplace import Workplace, remove_dead
-
-
-_ROOM = 16 << 20                           # bytes: what a machine's window takes, with room for many tasks
+from apppot.platform.storage import run_places
 
 
 def places(machine=None):
-    """Host directories for run directories, best first: in memory, since the window is written at every stop.
+    """Host directories for run directories, best first.
 
     machine: whose run it is. What its guests may write is no place: to the kernel they may write all that is below.
     """
-    found = (b"/dev/shm", os.environb.get(b"XDG_RUNTIME_DIR"), temporary(), b"/tmp")
     given = [] if machine is None else [os.path.realpath(bind.host) for bind in machine.binds if not bind.read_only]
     if machine is not None and machine.job_dir != b"/":
         given.append(os.path.realpath(machine.job_dir))
-    usable = [place for place in found if place and place.startswith(b"/") and os.access(place, os.W_OK | os.X_OK)
-              and not any(_is_in(os.path.realpath(place), directory) for directory in given)]
-    return sorted(usable, key=_is_full)
-
-
-def _is_full(place):
-    status = os.statvfs(place)
-    return status.f_bavail * status.f_frsize < _ROOM
+    return [place for place in run_places()
+            if not any(_is_in(os.path.realpath(place), directory) for directory in given)]
 
 
 def _is_in(path, directory):
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
-
-
-def temporary():
-    """$TMPDIR, else /tmp: where large temporary things go."""
-    return os.environb.get(b"TMPDIR") or b"/tmp"
 
 
 class RunDirectory:

@@ -1,18 +1,36 @@
-"""Where this host has room for AppPot's files: probes of its file systems."""
+"""Where this host has room for AppPot's files, and the probes that tell of it."""
 
 import os
 
+from apppot.image import place as cache
 from apppot.platform.finding import DEGRADED, MISSING, OK, Finding, read_text
 
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs",
                          "fuse.ceph", "fuse.glusterfs", "panfs", "orangefs", "9p"}
+_ROOM = 16 << 20                            # bytes: what a machine's window takes, with room for many tasks
 
+
+def temporary():
+    """$TMPDIR, else /tmp: where large temporary things go."""
+    return os.path.abspath(os.environb.get(b"TMPDIR") or b"/tmp")
+
+
+def run_places():
+    """Host directories where a run directory can be, best first: in memory, since the window is written at every stop."""
+    found = (b"/dev/shm", os.environb.get(b"XDG_RUNTIME_DIR"), temporary(), b"/tmp")
+    return sorted((place for place in found if place and place.startswith(b"/") and os.access(place, os.W_OK | os.X_OK)),
+                  key=_is_full)
+
+
+def _is_full(place):
+    status = os.statvfs(place)
+    return status.f_bavail * status.f_frsize < _ROOM
+
+
+# -- probes
 
 def cache_directory():
-    path = os.environ.get("APPPOT_CACHE")
-    if not path:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        path = os.path.join(base, "apppot")
+    path = os.fsdecode(cache.cache_directory())
     trouble = _unwritable(path)
     if trouble:
         return Finding("cache directory", DEGRADED, f"{path}: {trouble}",
@@ -26,17 +44,16 @@ def cache_directory():
 
 def run_directory():
     """Where a run's window and generated files live: a tmpfs where there is one."""
-    places = (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm", "/tmp", os.environ.get("TMPDIR"))
-    path = next((place for place in places if place and not _unwritable(place)), None)
+    path = next((path for path in map(os.fsdecode, run_places()) if not _unwritable(path)), None)
     if path is None:
-        return Finding("run-time directory", MISSING, "none of $XDG_RUNTIME_DIR, /dev/shm, /tmp and $TMPDIR can be "
+        return Finding("run-time directory", MISSING, "none of /dev/shm, $XDG_RUNTIME_DIR, $TMPDIR and /tmp can be "
                        "written", "set TMPDIR to a directory of yours", needed=True)
     return Finding("run-time directory", OK, f"{path} ({file_system(path)})", needed=True)
 
 
 def temporary_directory():
     """Where the copy-on-write layer of a run without --cow lives."""
-    path = os.environ.get("TMPDIR") or "/tmp"
+    path = os.fsdecode(temporary())
     trouble = _unwritable(path)
     if trouble:
         return Finding("temporary directory", MISSING, trouble, "set TMPDIR to a directory of yours", needed=True)

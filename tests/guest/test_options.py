@@ -45,6 +45,13 @@ def test_image_from_the_environment_and_the_current_directory(debian_tree, job):
     assert done.stdout == "image\n", done.stderr
 
 
+def test_relative_names_of_cache_and_temporary_directory(run_guest, job):
+    for _ in range(2):                     # the second time what is in the cache is used
+        done = run_guest("sh", "-c", "cd /; ls -d /etc", env={"APPPOT_CACHE": "cache", "TMPDIR": "."}, check=True)
+        assert done.stdout == "/etc\n"
+    assert os.listdir(job / "cache/patched")
+
+
 def listing():
     return subprocess.run("ls -A /; ls -lA /etc", shell=True, capture_output=True, text=True).stdout
 

@@ -1,5 +1,8 @@
 """Where the host has room: the probes of its file systems."""
 
+import os
+
+from apppot.kernel import rundir
 from apppot.platform import storage
 from apppot.platform.finding import DEGRADED, MISSING, OK
 from apppot.platform.probes import can_run
@@ -13,6 +16,12 @@ def test_the_cache_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("APPPOT_CACHE", str(tmp_path / "file" / "cache"))
     finding = storage.cache_directory()
     assert finding.state == DEGRADED and "not a directory" in finding.detail
+
+
+def test_the_run_directory_that_is_told_is_the_one_that_machines_take(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    taken = os.fsdecode(rundir.places()[0])
+    assert storage.run_directory().detail.startswith(f"{taken} (")
 
 
 def test_file_system_types():
