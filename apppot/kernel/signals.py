@@ -55,9 +55,8 @@ class Attendant:
             info = signal.sigtimedwait(_TAKEN, tick)
             if info is not None:
                 self._pass_on(info)
-            else:
-                for look in looks:
-                    look()
+            elif not self._look(running, looks):
+                looks = ()
             if deadline is None or time.monotonic() < deadline:
                 continue
             if ending:
@@ -67,6 +66,16 @@ class Attendant:
             _send(self._target, signal.SIGTERM)
             _send(self._target, signal.SIGCONT)         # it may be stopped
             ending, deadline = True, time.monotonic() + _GRACE
+
+    def _look(self, running, looks):
+        """Whether all went well: else nobody keeps the machine's limits, and it is ended."""
+        try:
+            for look in looks:
+                look()
+        except Exception as error:
+            running.end(f"what the machine uses can't be measured any more, and it is ended: {type(error).__name__}: {error}")
+            return False
+        return True
 
     def _pass_on(self, info):
         signum = info.si_signo

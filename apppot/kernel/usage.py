@@ -8,11 +8,13 @@ _OWN = (b"RssAnon:", b"RssShmem:", b"VmSwap:")
 
 
 def name(tgid):
+    """What a process calls itself, fit to be shown on a terminal: it may call itself anything."""
     try:
-        with open(f"/proc/{tgid}/comm") as file:
-            return file.read().strip()
+        with open(f"/proc/{tgid}/comm", errors="backslashreplace", newline="") as file:
+            text = file.read().removesuffix("\n")
     except OSError:
         return "ended"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 # -- memory

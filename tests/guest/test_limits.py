@@ -125,6 +125,17 @@ def test_more_memory_than_allowed(run_guest, how):
     ended(run_guest(*python(script), options=["--mem", "300M"]), "more than --mem 300 MiB", "python3")
 
 
+def test_a_process_may_call_itself_anything(run_guest):
+    script = """
+import ctypes, time
+ctypes.CDLL(None).prctl(15, b"\\xff\\x1b[1m\\n\\xc3\\xa9", 0, 0, 0)
+for _ in range(3):
+    if not os.fork(): break
+x = bytearray(b"x") * (150 << 20)
+time.sleep(60)"""
+    ended(run_guest(*python("import os" + script), options=["--mem", "300M"]), "more than --mem 300 MiB", "\\xff?[1m?\u00e9, uses")
+
+
 def test_a_memory_bomb(run_guest):
     """Many processes that want all there is; the line is said under --quiet too."""
     script = "import os\nfor _ in range(4): os.fork()\nx = []\nwhile True: x.append(bytearray(b'x') * (1 << 20))"
