@@ -1,7 +1,7 @@
 """Carries out what handlers answer: sets registers, sends the task through the gadget, puts back what was replaced."""
 
 import os
-from errno import E2BIG, EPERM
+from errno import E2BIG, ENOSYS, EPERM
 
 from apppot.kernel.placing import NoRoom, place
 from apppot.platform import handover
@@ -101,7 +101,9 @@ class Answers:
             try:
                 new = after(task, result)
             except OSError as error:
-                new = -error.errno
+                new = -(error.errno or ENOSYS)
+            except Exception as error:
+                new = -self.running.bug("the end of a call", error)
             if new is not None and new != result:
                 result = new
                 regs[RAX] = new & _MASK

@@ -6,10 +6,10 @@ we do to "the leader" would then hit the thread in the middle of its exec. So wh
 """
 
 import os
-import signal
 from errno import EACCES
 
 from apppot.kernel.loading import Loading
+from apppot.kernel.signals import kill
 from apppot.platform.layout import MAILBOX
 from apppot.platform.memory import Memory
 from apppot.platform.ptrace import EVENT_EXEC, EVENT_EXIT
@@ -70,7 +70,7 @@ class Execs:
     def _is_window(self, task, result):
         """Another process may have changed the name that the kernel read."""
         if result >= 0 and task.fd_link(result) != self.running.window.path:
-            _kill(task.tid)
+            kill(task.tid)
         return result
 
     def defer(self, task, status):
@@ -94,7 +94,7 @@ class Execs:
         program, task.program = task.program, None
         task.saved = task.after = task.number = None
         if program is None or not self._load(task, program):
-            _kill(task.tid)                 # without a program: somebody jumped into the stub
+            kill(task.tid)                  # without a program: somebody jumped into the stub
         elif self.tracing is not None:
             self.tracing.result(task, 0)
         self.tracer.cont(task.tid)
@@ -142,10 +142,3 @@ class Execs:
 def _loaded(program, window):
     """What the stub opens, or goes to, while it loads `program`."""
     return window.path, program.host, program.directory, program.interpreter and program.interpreter[0]
-
-
-def _kill(tid):
-    try:
-        os.kill(tid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -9,6 +9,8 @@ import os
 import signal
 import threading
 
+from apppot.kernel.signals import send
+
 STOP_SIGNALS = frozenset((signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))
 
 
@@ -46,10 +48,7 @@ class JobControl:
     def continued(self):
         """SIGCONT came to apppot-start; shells send it to its process group, where the guest need not be."""
         if self._main in self._running.stopped_tasks:
-            try:
-                os.kill(self._main, signal.SIGCONT)
-            except ProcessLookupError:
-                return
+            send(self._main, signal.SIGCONT)
 
 
 def _has_terminal():

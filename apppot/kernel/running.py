@@ -1,14 +1,14 @@
 """What a running machine is to its handlers: namespace, processes, host name, places for temporary things."""
 
 import os
-import signal
 import stat
-from errno import EACCES, EBADF
+from errno import EACCES, EBADF, ENOENT, ENOSYS
 
 from apppot import messages
 from apppot.errors import STATUS_TIMEOUT
 from apppot.kernel import identity, loading
 from apppot.kernel.limits import TaskCount
+from apppot.kernel.signals import kill
 from apppot.platform import libc
 from apppot.platform.layout import WINDOW_BASE
 from apppot.syscalls.ipc import Ipc
@@ -120,15 +120,20 @@ class RunningMachine:
 
     def kill_all(self):
         for tgid in self.processes():
-            try:
-                os.kill(tgid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            kill(tgid)
 
     def warn_once(self, key, text):
         if key not in self._warned:
             self._warned.add(key)
             self.say(text)
+    def bug(self, where, error):
+        """What must not happen: the errno that the guest sees of an exception in `where`."""
+        self.warn_once(("bug", where), f"internal error in {where}: {type(error).__name__}: {error}")
+        if self.machine.verbose:
+            import traceback
+            traceback.print_exception(error)
+        return ENOSYS
+
 
     # -- processes
 
@@ -276,7 +281,7 @@ def _identity(fd):
 
 
 def _members(pgid):
-    """Process ids of the host's process group `pgid`; pid 0 first when one can't be read."""
+    """Numbers of the host's processes in process group `pgid`."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:

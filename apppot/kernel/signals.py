@@ -63,8 +63,8 @@ class Attendant:
                 running.kill_all()
                 return
             running.time_is_over(f"the time limit of {timeout:g} seconds is over: the machine is ended")
-            _send(self._target, signal.SIGTERM)
-            _send(self._target, signal.SIGCONT)         # it may be stopped
+            send(self._target, signal.SIGTERM)
+            send(self._target, signal.SIGCONT)         # it may be stopped
             ending, deadline = True, time.monotonic() + _GRACE
 
     def _look(self, running, looks):
@@ -83,7 +83,7 @@ class Attendant:
         if signum == signal.SIGCONT:
             self._job_control.continued()
         if signum in _PASSED_ON + _STOPS and not typed:
-            _send(self._target, signum)
+            send(self._target, signum)
 
     def restore_in_child(self):
         """In the forked child: the caller's mask, and the dispositions that Python changed back to the default.
@@ -97,8 +97,14 @@ class Attendant:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._former)
 
 
-def _send(pid, signum):
+def send(pid, signum):
+    """Signal a process of the guest's or one beside the supervisor; it may have ended, its status not yet served."""
     try:
         os.kill(pid, signum)
     except ProcessLookupError:
         return
+
+
+def kill(pid):
+    """End the whole process that the task `pid` is of; numbers of ended threads are nobody's."""
+    send(pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from apppot.kernel.answers import Answers
 from apppot.kernel.execs import OF_LOADER, Execs
 from apppot.kernel.jobcontrol import STOP_SIGNALS, JobControl
 from apppot.kernel.newtasks import NewTasks
+from apppot.kernel.signals import kill
 from apppot.kernel.workers import Workers
 from apppot.platform import ptrace
 from apppot.platform.affinity import Affinity
@@ -73,7 +74,7 @@ class Supervisor:
         try:
             self.tracer.seize(pid, exits=self.stats is not None)
         except OSError as error:
-            _kill(pid)
+            kill(pid)
             os.waitpid(pid, 0)
             raise AppPotError(f"this host forbids tracing one's own processes (ptrace: {os.strerror(error.errno)}): Yama's "
                               "ptrace_scope, or a container's seccomp profile; 'apppot doctor' tells more") from None
@@ -131,9 +132,9 @@ class Supervisor:
     def end_all(self):
         """Kill every task; the loop then collects them."""
         for tgid in list(self.groups):
-            _kill(tgid)
+            kill(tgid)
         for tid in self.new_tasks.early:
-            _kill(tid)
+            kill(tid)
         self.workers.end_all()
 
     # -- stops
@@ -212,7 +213,7 @@ class Supervisor:
                 group.deferred = None
 
     def _end(self, tid):
-        _kill(tid)
+        kill(tid)
         self.tracer.cont(tid)
 
     def _on_start(self, task):
@@ -275,10 +276,11 @@ class Supervisor:
         except TaskGone:
             raise
         except Exception as error:
-            answer = -self._bug(number, error)
+            answer = -self.running.bug(dispatch.name(number), error)
         if answer.__class__ is Later:
-            self.workers.start(task, number, answer)
-            return
+            answer = self.workers.start(task, number, answer)
+            if answer is None:
+                return
         if self.fast is not None:
             answer = self.fast.after(task, number, regs, answer, missed)
             if missed and answer is NATIVE:
@@ -288,20 +290,21 @@ class Supervisor:
 
     def _work_done(self, pid, status):
         """What a task's call waited for is done; its registers are in use by others meanwhile."""
-        task, number, finish = self.workers.ended(pid, status)
+        task, number, later = self.workers.ended(pid)
         if self.tasks.get(task.tid) is not task or self.status is not None:
+            later.drop()
             return
         try:
-            answer = finish()
+            answer = later.finish(os.waitstatus_to_exitcode(status))
         except OSError as error:
             answer = -(error.errno or ENOSYS)
         except Exception as error:
-            answer = -self._bug(number, error)
+            answer = -self.running.bug(dispatch.name(number), error)
         self.tracer.get(task.tid)
         task.memory.tid = task.tid
         if answer.__class__ is Later:
-            self.workers.start(task, number, answer)
-        else:
+            answer = self.workers.start(task, number, answer)
+        if answer is not None:
             self._give(task, number, answer)
 
     def _give(self, task, number, answer):
@@ -324,19 +327,3 @@ class Supervisor:
         if dispatch.name(number) == "unknown":      # else a filter of the guest asks for a tracer that isn't there
             self.running.warn_once(number, f"system call {number} is not supported: ENOSYS")
         return ENOSYS
-
-    def _bug(self, number, error):
-        self.running.warn_once(("bug", number), f"internal error in {dispatch.name(number)}: "
-                                                f"{type(error).__name__}: {error}")
-        if self.running.machine.verbose:
-            import traceback
-            traceback.print_exc()
-        return ENOSYS
-
-
-def _kill(tid):
-    """Kill the task's whole group; numbers of ended threads are nobody's."""
-    try:
-        os.kill(tid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -6,8 +6,10 @@ machine and with its task, at any moment, so what it makes must be of use as a w
 
 import os
 import signal
+from errno import ENOMEM
 
 from apppot import messages
+from apppot.kernel.signals import kill
 from apppot.platform import libc
 
 
@@ -29,9 +31,14 @@ class Workers:
         return pid in self._work
 
     def start(self, task, number, later):
+        """None; or the answer to the call, where the host gives no process: an open fails so without memory, too."""
         self.affinity.release()
         supervisor = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            later.drop()
+            return -ENOMEM
         if pid == 0:
             status = 125
             try:
@@ -45,18 +52,18 @@ class Workers:
             finally:
                 os._exit(status)
         self._work[pid] = task, number, later
+        return None
 
-    def ended(self, pid, status):
-        """(task, number, function that gives the answer) of a worker that has ended."""
-        task, number, later = self._work.pop(pid)
-        return task, number, lambda: later.finish(os.waitstatus_to_exitcode(status))
+    def ended(self, pid):
+        """(task, number of its call, Later) of a worker that has ended."""
+        return self._work.pop(pid)
 
     def forget(self, task):
         """The task has ended: so does what was done for it."""
         for pid, (other, _, _) in self._work.items():
             if other is task:
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
     def end_all(self):
         for pid in self._work:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)

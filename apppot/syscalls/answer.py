@@ -71,14 +71,16 @@ class Later:
 
     `work() -> exit status` runs in that process, a fork of the supervisor, and may write to descriptors that were made
     for it before. It is killed when the task or the machine ends. `finish(exit status)` then runs in the supervisor and
-    gives the answer to the call, as a handler does; the status is -N when signal N ended the process.
+    gives the answer to the call, as a handler does; the status is -N when signal N ended the process. Where nobody waits
+    for that any more, or there is no process to be had, `drop()` gives back what the two hold.
     """
 
-    __slots__ = ("work", "finish")
+    __slots__ = ("work", "finish", "drop")
 
-    def __init__(self, work, finish):
+    def __init__(self, work, finish, drop=lambda: None):
         self.work = work
         self.finish = finish
+        self.drop = drop
 
 
 class Vector(list):

@@ -105,7 +105,8 @@ def _connect(sock, pinned):
         if flags & os.O_NONBLOCK:
             _close(sock, pinned)
             raise
-        return Later(lambda: _wait_to_connect(sock, name), lambda status: _connected(sock, pinned, status))
+        return Later(lambda: _wait_to_connect(sock, name), lambda status: _connected(sock, pinned, status),
+                     lambda: _close(sock, pinned))
     except OSError:
         _close(sock, pinned)
         raise
