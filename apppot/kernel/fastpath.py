@@ -128,24 +128,29 @@ class FastPath:
         return path, known[1]
 
     def _library(self, task, address, answer):
-        """A file is opened as the dynamic loader does it: give it, and nobody else, the patched copy of a C library.
-
-        The stub does so too, by the entry that is made here.
-        """
+        """A file is opened as the dynamic loader does it: give it, and nobody else, the patched copy of a C library."""
         host = answer.args.get(1)
         if not isinstance(host, bytes) or not host.rsplit(b"/", 1)[-1].startswith(_LIBRARIES):
             return answer
+        try:
+            copy = self._copy_for_loader(task, address, host)
+        except OSError:                    # the guest may have done anything to its memory, or to the name
+            return answer
+        return answer if copy is None else Run({1: copy})
+
+    def _copy_for_loader(self, task, address, host):
+        """The copy of library `host`, whose name is at `address`, or None. The stub gives it too, by the entry made here."""
         loading, = _WORD.unpack(task.read(FAST_LOADING, _WORD.size))
         copy = self.image.library(host) if loading else None
         if copy is None:
-            return answer
+            return None
         self.ns.host_names.know(copy, host)
         path = task.read_path(address)
         if path.endswith(b"/libc.so.6"):
             task.write(FAST_LOADING, _WORD.pack(tlb.NEARLY))
         if path[:1] == b"/":
             self._put_library(task, path, host, copy)
-        return Run({1: copy})
+        return copy
 
     def identity_changed(self, task):
         """The task's ids, root or filters are about to change: what the cache says may not be for it any more."""

@@ -31,11 +31,11 @@ def site_of(task, rip):
         return None
     site, copied = known
     done = rip - start
-    if done >= copied:
-        return site
     if done < sites.JUMP_SIZE:             # the instructions that the jump displaced may be carried out again
-        return site - copied
-    return site - copied + done
+        site -= copied
+    elif done < copied:
+        site += done - copied
+    return site & _MASK                    # what looks like a trampoline may be anything that a guest has made up
 
 
 def leave_stub(task, regs, made):
@@ -51,7 +51,7 @@ def leave_stub(task, regs, made):
         _leave_check(regs, rip)
     elif rip < layout.FAST_BODY:
         if rip > layout.FAST_ENTRY:
-            regs[RSP] += _FRAME_SIZE + (8 if rip == layout.FAST_PUSHED else 0)
+            regs[RSP] = regs[RSP] + _FRAME_SIZE + (8 if rip == layout.FAST_PUSHED else 0) & _MASK
         _to_site(regs, regs[RCX], regs[RAX])
     elif rip == layout.FAST_LEFT:
         regs[RIP] = regs[RCX]

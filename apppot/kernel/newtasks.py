@@ -54,7 +54,10 @@ class NewTasks:
         if number == NR_CLONE:
             return regs[RDI]
         if number == NR_CLONE3:                # what it was sent to the window for: the guest can't change it
-            return struct.unpack("Q", parent.read(regs[RDI], 8))[0]
+            try:
+                return struct.unpack("Q", parent.read(regs[RDI], 8))[0]
+            except OSError:                    # it was killed: nobody can tell of its child any more
+                raise ptrace.TaskGone(parent.tid) from None
         return _CLONE_VM if number == _NR_VFORK else 0
 
     def _replaced(self, parent):

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from apppot.platform import libc
+from apppot.platform import layout, libc
 
 from .conftest import held
 
@@ -80,7 +80,7 @@ def test_without_a_network_nothing_goes_out(attack, outside, level):
 @pytest.mark.parametrize("level", EVERY)
 @pytest.mark.parametrize("program", ["stub", "burdens"])
 def test_the_machine_goes_on(attack, outside, program, level):
-    held(attack(program, level))
+    held(attack(program, level, layout.FAST_ENTRY, layout.FAST_BODY))
     outside.check()
 
 

@@ -43,8 +43,58 @@ static void run(unsigned long to, int number) {
     next();
 }
 
+static void finish(pid_t pid) {
+    for (double end = now() + 5; waitpid(pid, 0, WNOHANG) == 0; usleep(200))
+        if (now() > end) kill(pid, SIGKILL);
+}
+
+/* Stacks at both ends of the address space in [entry, body): the first push faults. */
+static void bad_stacks(unsigned long entry, unsigned long body) {
+    static const unsigned long ends[] = {0, 0x10, -8UL, -0x100UL};
+    for (unsigned long at = entry; at < body; at++)
+        for (int i = 0; i < 4; i++) {
+            pid_t pid = fork();
+            if (!pid) __asm__ volatile("movq %1, %%rsp\n\tjmp *%0" : : "r"(at), "r"(ends[i]) : "memory");
+            finish(pid);
+        }
+}
+
+/* Code that looks like a trampoline to `entry` from a place where no code can be, and faults. */
+static void bad_trampoline(unsigned long entry) {
+    unsigned char *page = mmap((void *)0x10000, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (page == MAP_FAILED) return;
+    for (int i = 0; i < 12; i++) {
+        int distance = i % 2 ? -0x7fffffff : 0x7fffffff, at = 0;
+        unsigned char *code = page + i * 64;
+        memset(code, 0x90, 64);
+        code[i / 2] = 0xf4;                     /* hlt: SIGSEGV with the pointer at it */
+        at = i / 2 + 1;
+        memcpy(code + at, "\x48\x8d\x0d", 3), memcpy(code + at + 3, &distance, 4), memcpy(code + at + 7, "\x49\xbb", 2);
+        memcpy(code + at + 9, &entry, 8), memcpy(code + at + 17, "\x41\xff\xe3", 3);
+        pid_t pid = fork();
+        if (!pid) ((void (*)(void))code)(), _exit(0);
+        finish(pid);
+    }
+}
+
+/* A process without the state of the fast path opens a C library as its loader does. */
+static void no_state(void) {
+    pid_t pid = fork();
+    if (!pid) {
+        int fd = open("/tmp/libc.so.6", O_WRONLY | O_CREAT, 0644);
+        munmap((void *)FAST_STATE, 4096);
+        if (fd < 0 || at_own_site(SYS_openat, AT_FDCWD, (long)"/tmp/libc.so.6", O_RDONLY | O_CLOEXEC, 0, 0, 0) < 0) ESCAPED("no library");
+        _exit(0);
+    }
+    finish(pid);
+}
+
 int main(int argc, char **argv) {
     begin(argc, argv);
+    unsigned long entry = strtoul(argv[3], 0, 0), body = strtoul(argv[4], 0, 0);
+    bad_stacks(entry, body);
+    bad_trampoline(entry);
+    no_state();
     int number = 0;
     double end = now() + 20;
     for (unsigned long at = 0; at < 0x120 && now() < end; at++) run(STUB_BASE + at, number++);
