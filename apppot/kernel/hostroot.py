@@ -49,7 +49,10 @@ def _private(directory, depth):
     except OSError:
         return
     for entry in entries:
-        mode = entry.stat(follow_symlinks=False).st_mode
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except OSError:                    # removed meanwhile
+            continue
         if stat.S_ISLNK(mode):
             continue
         if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
@@ -88,7 +91,11 @@ def _given(path, without, above):
     if path not in above:
         yield path
         return
-    for name in os.listdir(path or b"/"):
+    try:
+        names = os.listdir(path or b"/")
+    except OSError:                        # where homes are, mostly, which nobody may list: nothing below it is given
+        return
+    for name in names:
         below = path + b"/" + name
         if not os.path.islink(below):
             yield from _given(below, without, above)

@@ -70,6 +70,10 @@ def test_what_is_given_covers_all_but_what_is_left_out(tmp_path):
     given = set(hostroot.given(top, {top + b"/a/b"}))
     assert given == {top + b"/a/d", top + b"/e"}
     assert list(hostroot.given(top, frozenset())) == [top]
+    (tmp_path / "a").chmod(0o311)          # as where homes are: only root may list it
+    given = set(hostroot.given(top, {top + b"/a/b"}))
+    assert given == ({top + b"/a/d", top + b"/e"} if os.getuid() == 0 else {top + b"/e"})
+    (tmp_path / "a").chmod(0o700)
 
 
 def test_descriptors_are_passed_on_only_when_asked_for(job):
