@@ -5,9 +5,11 @@ one's own group, as below `systemd-run --user --scope`: a group that holds proce
 See "Delegation" in Documentation/admin-guide/cgroup-v2.rst of the kernel.
 """
 
+import fcntl
 import os
 
-_KEPT_BY_KILLED = "apppot-"
+_PREFIX = "apppot-"                                    # of the groups' names, with the supervisor's process number behind it
+_TRIES = 3
 
 
 def find_place():
@@ -41,13 +43,17 @@ def _beside_own(own="/proc/self/cgroup", mounts="/proc/self/mountinfo"):
 
 
 class ControlGroup:
-    """The group of one machine: made with its limit, entered by the first task, removed by close()."""
+    """The group of one machine: made with its limit, entered by the first task, removed by close().
+
+    Locked by the supervisor, for it may be empty while its machine lives: before the first task and between start hooks.
+    """
 
     def __init__(self, place, memory):
-        self.path = f"{place}/{_KEPT_BY_KILLED}{os.getpid()}"
-        _remove_empty(place)
+        self.path, self._lock = f"{place}/{_PREFIX}{os.getpid()}", -1
+        _remove_dead(place)
         os.mkdir(self.path)
         try:
+            self._lock = _hold(self.path)
             self._write("memory.max", memory)
             if os.path.exists(f"{self.path}/memory.swap.max"):
                 self._write("memory.swap.max", 0)
@@ -77,6 +83,9 @@ class ControlGroup:
             os.rmdir(self.path)
         except OSError:                                # a process is not gone entirely: the next machine removes it
             pass
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 def make(memory):
@@ -84,18 +93,39 @@ def make(memory):
     place = find_place()
     if place is None:
         return None
+    for _ in range(_TRIES):
+        try:
+            return ControlGroup(place, memory)
+        except FileNotFoundError:                      # removed by another start before it was locked
+            continue
+        except OSError:
+            return None
+    return None
+
+
+def _hold(path):
+    """Lock a group: a descriptor that does until it is closed. BlockingIOError: another supervisor holds it."""
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return ControlGroup(place, memory)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return None
+        os.close(lock)
+        raise
+    return lock
 
 
-def _remove_empty(place):
+def _remove_dead(place):
     """Groups that killed supervisors left: one with processes in it can't be removed."""
     with os.scandir(place) as entries:
         for entry in entries:
-            if entry.name.startswith(_KEPT_BY_KILLED):
+            if entry.name.startswith(_PREFIX):
+                try:
+                    lock = _hold(entry.path)
+                except OSError:
+                    continue
                 try:
                     os.rmdir(entry.path)
                 except OSError:
                     continue
+                finally:
+                    os.close(lock)

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -68,10 +69,13 @@ def test_a_group_has_the_limit_and_the_process(place, monkeypatch):
     assert group.exceeded()
 
 
-def test_a_group_is_removed(place):
-    group = cgroup.ControlGroup.__new__(cgroup.ControlGroup)
-    group.path = str(place / "apppot-7")
-    os.mkdir(group.path)
+def test_a_group_is_removed_but_by_no_other_start(place, monkeypatch):
+    monkeypatch.setattr(cgroup.ControlGroup, "_write", lambda *_: None)     # files of the kernel's are no hindrance to rmdir(2)
+    monkeypatch.setenv("APPPOT_CGROUP", str(place))
+    group = cgroup.make(1 << 20)
+    start = f"from apppot.platform import cgroup; cgroup._remove_dead({str(place)!r})"
+    subprocess.run([sys.executable, "-c", start], check=True)
+    assert os.path.isdir(group.path), "it is empty until the first task is there"
     group.close()
     group.close()
     assert not os.path.exists(group.path)
