@@ -78,7 +78,7 @@ class Answers:
 
     def _hand_over(self, task, answer):
         """Send the task into the call that the listener answers."""
-        handed = self.running.handover
+        handed = task.handover
         try:
             self._run_here(task, RunHere({}, None, handover.NUMBER), [(RDI, handed.word)])
             handed.give(task.tid, answer.fd, answer.flags)

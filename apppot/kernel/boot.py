@@ -338,7 +338,7 @@ def _patched_directory(machine, running):
 
 
 def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rules, output):
-    """Fork the first task; (its number, function that lets it go on to exec the stub).
+    """Fork the first task; (its number, its Handover or None, function that lets it go on to exec the stub).
 
     output: descriptor of what standard output and error shall be, with nothing to read; None: the caller's.
     """
@@ -372,16 +372,14 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
             os._exit(125)
     os.close(held)
     there.close()
-    if running.handover is not None:       # of a start hook
-        running.handover.close()
-    running.handover = handover.receive(here, word) if running.wall.version else None
+    handed = handover.receive(here, word) if running.wall.version else None
     here.close()
 
     def go():
         os.write(released, b"g")
         os.close(released)
 
-    return pid, go
+    return pid, handed, go
 
 
 def _keep_open(descriptors):

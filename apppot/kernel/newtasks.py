@@ -81,7 +81,7 @@ class NewTasks:
         memory = parent.memory if flags & _CLONE_VM else Memory(tid, parent.memory.has_window)
         fs = parent.fs if flags & _CLONE_FS else parent.fs.copy()
         task = Task(self.running, tid, group, memory, fs, parent.creds.copy())
-        task.identity_filter, task.seccomp = parent.identity_filter, parent.seccomp
+        task.identity_filter, task.seccomp, task.handover = parent.identity_filter, parent.seccomp, parent.handover
         task.replaced = replaced
         self.tasks[tid], self.groups[group.tgid] = task, group
         if self.on_copy is not None and memory is not parent.memory:

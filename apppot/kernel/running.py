@@ -61,7 +61,6 @@ class RunningMachine:
         self.sudo_file = self.snap_file = None
         self._of_snapshots = None
         self.procfs = None
-        self.handover = None           # a platform.handover.Handover, where Landlock is in use
         self.patched = None            # host directory of patched libraries, where the fast path is on
         self.tasks, self.groups = {}, {}
         self.stopped_tasks = set()
@@ -148,8 +147,9 @@ class RunningMachine:
 
     def own_filters(self, tid):
         """How many seccomp filters a task has from the supervisor."""
-        task = self.tasks.get(tid)
-        return 1 + (self.handover is not None) + (task is not None and bool(task.identity_filter))
+        task = self.tasks.get(tid)     # None: it has ended
+        handover = (task or next(iter(self.tasks.values()))).handover          # all have one, or none has
+        return 1 + (handover is not None) + (task is not None and bool(task.identity_filter))
 
     def stopped(self, tid):
         """Whether job control has stopped the task."""

@@ -70,7 +70,7 @@ class Supervisor:
 
     def start(self, task, spawn):
         """Start `task.program` in the process that `spawn()` makes: it waits to be seized, then execs the stub."""
-        pid, go = spawn()
+        pid, task.handover, go = spawn()
         try:
             self.tracer.seize(pid, exits=self.stats is not None)
         except OSError as error:

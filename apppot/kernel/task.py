@@ -104,13 +104,14 @@ class Task:
     """A guest thread.
 
     `memory`: its address space; `program`: what an exec under way will start, else None; `seccomp`: what the guest
-    itself asked of seccomp(2), 0 (nothing), 1 (strict mode) or 2 (filters); `saved`, `number`: registers of the
+    itself asked of seccomp(2), 0 (nothing), 1 (strict mode) or 2 (filters); `handover`: the platform.handover.Handover that
+    its own filter leads to, where Landlock is in use, else None; `saved`, `number`: registers of the
     arguments, and the call's number if replaced, of a call that is made at the task's own site; `replaced`: for a new
     task's first stop, [(register, value)] of what its maker was given to call with.
     """
 
     __slots__ = ("tid", "group", "memory", "fs", "creds", "caller", "machine", "ns", "program", "identity_filter",
-                 "seccomp", "slot", "vector", "saved", "number", "after", "replaced", "scratch", "traced")
+                 "seccomp", "handover", "slot", "vector", "saved", "number", "after", "replaced", "scratch", "traced")
 
     def __init__(self, machine, tid, group, memory, fs, creds):
         self.machine, self.ns = machine, machine.ns
@@ -128,6 +129,7 @@ class Task:
     @property
     def tgid(self):
         return self.group.tgid
+        self.handover = None
 
     # -- memory
 

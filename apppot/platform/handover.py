@@ -64,7 +64,7 @@ def receive(here, word):
 
 
 class Handover:
-    """`word`: what the call must be made with; `listener`: descriptor."""
+    """`word`: what the call must be made with; `listener`: descriptor, closed when no task is left that has the filter."""
 
     def __init__(self, listener, word):
         self.listener, self.word = listener, word
@@ -92,5 +92,5 @@ class Handover:
             if pid == tid:
                 return
 
-    def close(self):
+    def __del__(self):
         os.close(self.listener)

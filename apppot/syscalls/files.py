@@ -69,7 +69,7 @@ def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=Fals
         if work is not None:
             return Later(work, lambda status: _open(task, index, dirfd, path, flags, mode, resolve, more, True))
     host = task.ns.open(task.caller, node, flags, mode)
-    if task.machine.handover is not None and node.mount.fs.by_hand(task.caller, node, flags):
+    if task.handover is not None and node.mount.fs.by_hand(task.caller, node, flags):
         return Give(os.open(host, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_NOCTTY | os.O_CLOEXEC), flags)
     if host is not node.host and node.mount.fs is task.machine.procfs:
         task.scratch = host                # a generated text: deleted when the guest has opened it

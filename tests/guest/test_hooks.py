@@ -58,6 +58,28 @@ def test_what_a_hook_makes_and_leaves_running(hooked, run_guest):
     assert (done.stdout.split(), done.returncode) == (["root", "sleep"], 5)
 
 
+TERMINAL = """#!/usr/bin/python3
+import ctypes, os, time
+if os.fork(): os._exit(0)
+while not os.path.exists("/home/user/job/go"): time.sleep(0.05)
+master, libc = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY), ctypes.CDLL(None)
+libc.ptsname.restype = ctypes.c_char_p
+libc.grantpt(master), libc.unlockpt(master)
+try:
+    told = os.write(os.open(libc.ptsname(master), os.O_RDWR | os.O_NOCTTY), b"x")
+except OSError as error:
+    told = error
+with open("/home/user/job/new", "w") as file: file.write(str(told))
+os.rename("/home/user/job/new", "/home/user/job/told")
+"""
+
+
+def test_a_daemon_that_a_hook_leaves_opens_terminals(hooked, run_guest):
+    options = hooked({"1": TERMINAL, "2": "#!/bin/sh\ntrue\n"})
+    done = run_guest("sh", "-c", "touch go; until [ -e told ]; do sleep 0.05; done; cat told", options=options, check=True)
+    assert done.stdout == "1"
+
+
 def test_a_static_program_as_hook_in_an_empty_root(program, run_guest, tmp_path):
     image = tmp_path / "empty"
     rc = image / "etc/apppot/rc.d"

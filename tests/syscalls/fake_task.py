@@ -52,7 +52,6 @@ class FakeWall:
 
 class FakeMachine:
     procfs = object()
-    handover = None
     window_range = (0x7E8100000000, 0x7E8106000000)
 
     def __init__(self):
@@ -193,6 +192,8 @@ class FakeCaller:
 
 class FakeTask:
     """`descriptors`: {fd: host path or real descriptor}; `ns`: a namespace, real or a stub."""
+
+    handover = None
 
     def __init__(self, ns=None, root=False):
         self.tid = self.tgid = NOBODY
