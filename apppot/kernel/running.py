@@ -125,6 +125,7 @@ class RunningMachine:
         if key not in self._warned:
             self._warned.add(key)
             self.say(text)
+
     def bug(self, where, error):
         """What must not happen: the errno that the guest sees of an exception in `where`."""
         self.warn_once(("bug", where), f"internal error in {where}: {type(error).__name__}: {error}")
@@ -132,7 +133,6 @@ class RunningMachine:
             import traceback
             traceback.print_exception(error)
         return ENOSYS
-
 
     # -- processes
 
@@ -223,19 +223,32 @@ class RunningMachine:
         return libc.being_written(host)
 
     def copy_of_descriptor(self, task, fd):
-        """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file."""
+        """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file.
+
+        It stays until the process has ended or starts another program, or remove_copy() is called.
+        """
         path = self.scratch_path(b"exec")
         try:
             with nameless.pinned(b"/proc/%d/fd/%d" % (task.tid, fd)) as source:
                 if not stat.S_ISREG(os.stat(source).st_mode):
                     raise OSError(EACCES, os.strerror(EACCES))
                 with open(source, "rb") as reader, open(path, "wb") as writer:
+                    task.group.copies += (path,)
                     while chunk := reader.read(1 << 20):
                         writer.write(chunk)
-        except FileNotFoundError:
-            raise OSError(EBADF, os.strerror(EBADF)) from None
+        except OSError as error:
+            self.remove_copy(task, path)       # there may be no room for all of it
+            if error.errno == ENOENT:
+                raise OSError(EBADF, os.strerror(EBADF)) from None
+            raise
         os.chmod(path, 0o700)
         return path
+
+    def remove_copy(self, task, path):
+        """`path` can't be executed after all, if it is one of copy_of_descriptor()."""
+        if path in task.group.copies:
+            task.group.copies = tuple(copy for copy in task.group.copies if copy != path)
+            os.unlink(path)
 
     # -- short names for sockets in deep directories
 

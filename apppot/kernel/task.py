@@ -75,10 +75,10 @@ class ThreadGroup:
     `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told; `exec_by`: threads other than
     the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None; `loads`: host
     paths that the stub may open for it, where that stops; `shares_descriptors`: it has, or once had, its descriptors in
-    common with another process.
+    common with another process; `copies`: host paths of copies of files without a name, made for an exec of its.
     """
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "shares_descriptors", "_pidfd")
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "shares_descriptors", "copies", "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
@@ -87,6 +87,7 @@ class ThreadGroup:
         self.deferred = None
         self.loads = ()
         self.shares_descriptors = False
+        self.copies = ()
         self._pidfd = -1
 
     def pidfd(self):
@@ -94,7 +95,15 @@ class ThreadGroup:
             self._pidfd = libc.pidfd_open(self.tgid)
         return self._pidfd
 
+    def remove_copies(self, kept=None):
+        """Remove the `copies` but that of the program it has become, which the stub is about to open."""
+        for path in self.copies:
+            if path != kept:
+                os.unlink(path)
+        self.copies = (kept,) if kept in self.copies else ()
+
     def close(self):
+        self.remove_copies()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
@@ -120,6 +129,7 @@ class Task:
         self.program = None
         self.identity_filter = None        # address of the filter on top of the base filter, see Execs
         self.seccomp = 0
+        self.handover = None
         self.slot = self.vector = self.saved = self.number = self.after = self.replaced = None
         self.scratch = None            # a generated file that the task was sent to open
         self.traced = None             # the call whose result the trace still lacks
@@ -129,7 +139,6 @@ class Task:
     @property
     def tgid(self):
         return self.group.tgid
-        self.handover = None
 
     # -- memory
 

@@ -62,7 +62,12 @@ def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
     try:
         program = programs.find(task, node, name, not waited)
     except programs.Unfilled as unfilled:
-        return Later(unfilled.work, lambda status: _exec(task, task.ns.at(node.path), name, argv, envp, index, fd, True))
+        return Later(unfilled.work, lambda status: _exec(task, node if node.mount is None else task.ns.at(node.path), name, argv,
+                                                         envp, index, fd, True))
+    except OSError:
+        if node.mount is None:
+            task.machine.remove_copy(task, node.host)
+        raise
     if fd is not None and program.prefix is not None and _closes(task, fd):
         raise OSError(ENOENT, os.strerror(ENOENT))         # the interpreter could not open the script
     args = {index: task.machine.stub}

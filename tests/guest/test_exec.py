@@ -14,6 +14,23 @@ KINDS = {
     "static": ["-static"],
     "static-pie": ["-static-pie"],
 }
+MEMFD = """
+import os, sys
+def run(data):
+    fd = os.memfd_create("x")
+    os.write(fd, data)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.execve(fd, ["true"], {})
+        except OSError as error:
+            os._exit(error.errno)
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+program = open("/bin/true", "rb").read()
+for line in sys.stdin:
+    print(run(program), run(b"no program"), run(b"#!/bin/sh"), flush=True)
+"""
 SELF = ["argc 3", "argv ./prog", "argv self", "argv a b", "exe /home/user/job/prog", "name prog", "comm prog",
         "execfn ./prog", "phdr loads entry set pagesz 4096 secure 0 random 1 uid 1", "brk 1", "maps 1 0", "env marked"]
 
@@ -264,3 +281,16 @@ def test_what_other_threads_do_during_an_exec_is_translated(run_guest, program, 
     shutil.copy(program("exec"), job / "prog")
     done = run_guest("./prog", "calls", "/home/user/job/prog", "/bin/true", options=["--isolation", isolation], timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_was_copied_for_exec_goes_with_the_process(start_guest):
+    """A memfd is copied to where the stub can open it."""
+    machine = start_guest("python3", "-c", MEMFD)
+    for _ in range(3):
+        machine.stdin.write("again\n")
+        machine.stdin.flush()
+        assert machine.stdout.readline() == "0 8 2\n", machine.communicate()      # ENOEXEC; ENOENT: the interpreter finds it closed
+    with open(f"/proc/{machine.pid}/maps") as file:
+        window = next(line.split()[-1] for line in file if line.rstrip().endswith("/window"))
+    assert [name for name in os.listdir(os.path.dirname(window)) if name.startswith("exec")] == []
+    assert machine.communicate("")[1] == ""
