@@ -22,6 +22,7 @@ _AT_FDCWD = -100
 _S_IFREG, _S_IFDIR, _S_IFLNK, _S_IFCHR = 0o100000, 0o040000, 0o120000, 0o020000
 _LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the latter had open(2) too
 _STARTS = 1000                             # starting points of relative names whose entries are remembered to be made
+_LOADED = 1000                             # programs whose segments are remembered
 _OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -123,6 +124,8 @@ class FastPath:
         path, segment = copy
         known = self._with_segment.get(path)
         if known is None or known[0] is not elf:
+            if len(self._with_segment) > _LOADED:
+                self._with_segment.clear()
             known = self._with_segment[path] = elf, elf.with_segment(segment)
             self.ns.host_names.know(path, host)
         return path, known[1]

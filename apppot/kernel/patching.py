@@ -43,6 +43,7 @@ class _Known:
     def close(self):
         if self.lock is not None:
             os.close(self.lock)
+            self.lock = None
 
 
 class Patched:
@@ -135,6 +136,7 @@ class Patched:
             return _Known(state)           # no space, no permission, no ELF file
         if self.room is not None:
             self.room -= held.copy.size
+            held.close()                   # nobody else frees what is in the run directory
         return held
 
     def _drop(self, former):

@@ -87,11 +87,10 @@ class Affinity:
     def _let_go(self):
         pinned, self._pinned = self._pinned, {}
         self._latest = pinned
-        os.sched_setaffinity(self._me, self._own)
-        for tid, mask in pinned.items():
+        for tid, mask in ((self._me, self._own), *pinned.items()):
             try:
                 os.sched_setaffinity(tid, mask)
-            except OSError:
+            except OSError:                # gone; or who rules over this host has taken the processors away
                 continue
 
     def leave_alone(self):
