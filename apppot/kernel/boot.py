@@ -14,7 +14,7 @@ from apppot.image.progress import SILENT
 from apppot.kernel import changes, environment, hooks, hostroot, identity, limits, wall
 from apppot.kernel.credentials import Credentials
 from apppot.kernel.fastpath import FastPath
-from apppot.kernel.rundir import RunDirectory, places
+from apppot.kernel.rundir import RunDirectory, is_apart, places
 from apppot.kernel.running import RunningMachine
 from apppot.kernel.signals import Attendant
 from apppot.kernel.supervisor import Supervisor
@@ -67,6 +67,7 @@ def run(machine):
         running = RunningMachine(machine, run_dir.path, ns, window, ownership, outer)
         stack.callback(running.ipc.remove_all, libc.syscall)
         running.tell_snapshots(cow, image, layers)
+        running.apart = cow.work if is_apart(machine, cow.work) else None
         looks = _watches(machine, running, cow, stack)
         return _run(machine, running, attendant, looks, image.config or environment.recorded(ns))
 

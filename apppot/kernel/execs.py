@@ -120,7 +120,7 @@ class Execs:
         task.memory = Memory(task.tid, has_window=first)      # the first one's is mapped before any filter is there
         task.creds = program.creds or task.creds.after_exec(program.set_uid, program.set_gid)
         task.group.exe = program.path
-        task.group.remove_copies(program.host)
+        task.group.remove_temporaries(program.host)
         task.group.dumpable = 1
         filters = [self.base_filter] if first else []
         if task.creds.virtual and task.identity_filter != self.identity_filter:

@@ -12,15 +12,17 @@ from apppot.platform.storage import run_places
 
 
 def places(machine=None):
-    """Host directories for run directories, best first.
+    """Host directories for run directories, best first. machine: whose run it is; what its guests may write is no place."""
+    return [place for place in run_places() if machine is None or is_apart(machine, place)]
 
-    machine: whose run it is. What its guests may write is no place: to the kernel they may write all that is below.
-    """
-    given = [] if machine is None else [os.path.realpath(bind.host) for bind in machine.binds if not bind.read_only]
-    if machine is not None and machine.job_dir != b"/":
-        given.append(os.path.realpath(machine.job_dir))
-    return [place for place in run_places()
-            if not any(_is_in(os.path.realpath(place), directory) for directory in given)]
+
+def is_apart(machine, path):
+    """Whether a host path is in nothing that the kernel lets the machine's guests write."""
+    path = os.path.realpath(path)
+    given = [bind.host for bind in machine.binds if not bind.read_only]
+    if machine.job_dir != b"/":
+        given.append(machine.job_dir)
+    return not any(_is_in(path, os.path.realpath(directory)) for directory in given)
 
 
 def _is_in(path, directory):

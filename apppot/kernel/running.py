@@ -12,7 +12,7 @@ from apppot.kernel.signals import kill
 from apppot.platform import libc
 from apppot.platform.layout import WINDOW_BASE
 from apppot.syscalls.ipc import Ipc
-from apppot.vfs import nameless
+from apppot.vfs import copyup, nameless
 
 
 def _own_stub(run_dir):
@@ -59,6 +59,7 @@ class RunningMachine:
         self.domainname = None
         self.stub = _own_stub(run_dir)
         self.sudo_file = self.snap_file = None
+        self.apart = None              # host directory on the upper layer's file system in which guests can't write, or None
         self._of_snapshots = None
         self.procfs = None
         self.patched = None            # host directory of patched libraries, where the fast path is on
@@ -225,7 +226,7 @@ class RunningMachine:
     def copy_of_descriptor(self, task, fd):
         """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file.
 
-        It stays until the process has ended or starts another program, or remove_copy() is called.
+        It stays until the process has ended or starts another program: it is of the group's `temporaries`.
         """
         path = self.scratch_path(b"exec")
         try:
@@ -233,22 +234,34 @@ class RunningMachine:
                 if not stat.S_ISREG(os.stat(source).st_mode):
                     raise OSError(EACCES, os.strerror(EACCES))
                 with open(source, "rb") as reader, open(path, "wb") as writer:
-                    task.group.copies += (path,)
+                    task.group.temporaries += (path,)
                     while chunk := reader.read(1 << 20):
                         writer.write(chunk)
         except OSError as error:
-            self.remove_copy(task, path)       # there may be no room for all of it
+            task.group.remove_temporary(path)          # there may be no room for all of it
             if error.errno == ENOENT:
                 raise OSError(EBADF, os.strerror(EBADF)) from None
             raise
         os.chmod(path, 0o700)
         return path
 
-    def remove_copy(self, task, path):
-        """`path` can't be executed after all, if it is one of copy_of_descriptor()."""
-        if path in task.group.copies:
-            task.group.copies = tuple(copy for copy in task.group.copies if copy != path)
-            os.unlink(path)
+    # -- names of sockets
+
+    def name_of_socket(self, task, node, pinned):
+        """A host path where nobody can put another file in place of the node's socket, which descriptor `pinned` is of; or None.
+
+        A hard link beside the upper layer: there is none where the socket is on another file system, not ours, or of an
+        image. It is of the group's `temporaries`.
+        """
+        if self.apart is None or node.mount.readonly or node.mount.fs.cached and not node.upper:
+            return None
+        path = copyup.temporary(self.apart)
+        try:
+            os.link(b"/proc/self/fd/%d" % pinned, path, src_dir_fd=pinned)     # linkat(2): link(2) follows no symlink
+        except OSError:
+            return None
+        task.group.temporaries += (path,)
+        return path
 
     # -- short names for sockets in deep directories
 

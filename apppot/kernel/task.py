@@ -75,10 +75,12 @@ class ThreadGroup:
     `exe`: canonical guest path of its program; `dumpable`: what PR_SET_DUMPABLE was told; `exec_by`: threads other than
     the leader that are in execve; `deferred`: a stop of the leader that waits for the end of that, or None; `loads`: host
     paths that the stub may open for it, where that stops; `shares_descriptors`: it has, or once had, its descriptors in
-    common with another process; `copies`: host paths of copies of files without a name, made for an exec of its.
+    common with another process; `temporaries`: host paths of what was made for a call of its: copies of files without a
+    name, names of sockets.
     """
 
-    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "shares_descriptors", "copies", "_pidfd")
+    __slots__ = ("tgid", "exe", "dumpable", "tasks", "exec_by", "deferred", "loads", "shares_descriptors", "temporaries",
+                 "_pidfd")
 
     def __init__(self, tgid, exe, dumpable=1):
         self.tgid, self.exe, self.dumpable = tgid, exe, dumpable
@@ -87,7 +89,7 @@ class ThreadGroup:
         self.deferred = None
         self.loads = ()
         self.shares_descriptors = False
-        self.copies = ()
+        self.temporaries = ()
         self._pidfd = -1
 
     def pidfd(self):
@@ -95,15 +97,23 @@ class ThreadGroup:
             self._pidfd = libc.pidfd_open(self.tgid)
         return self._pidfd
 
-    def remove_copies(self, kept=None):
-        """Remove the `copies` but that of the program it has become, which the stub is about to open."""
-        for path in self.copies:
+    def remove_temporaries(self, kept=None):
+        """Remove the `temporaries`, but not the program it has become, which the stub is about to open."""
+        for path in self.temporaries:
             if path != kept:
+                self.remove_temporary(path)
+
+    def remove_temporary(self, path):
+        """`path` is no more needed, if it is of the `temporaries`."""
+        if path in self.temporaries:
+            self.temporaries = tuple(other for other in self.temporaries if other != path)
+            try:
                 os.unlink(path)
-        self.copies = (kept,) if kept in self.copies else ()
+            except FileNotFoundError:      # removed by hand, or by what cleans /tmp
+                return
 
     def close(self):
-        self.remove_copies()
+        self.remove_temporaries()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

@@ -66,7 +66,7 @@ def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
                                                          envp, index, fd, True))
     except OSError:
         if node.mount is None:
-            task.machine.remove_copy(task, node.host)
+            task.group.remove_temporary(node.host)
         raise
     if fd is not None and program.prefix is not None and _closes(task, fd):
         raise OSError(ENOENT, os.strerror(ENOENT))         # the interpreter could not open the script

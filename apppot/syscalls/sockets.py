@@ -1,8 +1,10 @@
 """AF_UNIX addresses are names of files: they are translated on the way in and on the way out.
 
 Landlock does not mediate connecting and sending to such names, so what the supervisor has checked must be what the
-kernel uses: it connects by itself, on its duplicate of the socket, to the file that it has found; other addresses and
-message headers are copied to the window and the call is made with the copy. Calls on sockets that can't name a file pass. Without a network, only AF_UNIX addresses lead anywhere.
+kernel uses: the task connects to a name that only the supervisor can change, or, where no such name can be made, the
+supervisor connects by itself, on its duplicate of the socket, to the file that it has found; other addresses and
+message headers are copied to the window and the call is made with the copy. Calls on sockets that can't name a file
+pass. Without a network, only AF_UNIX addresses lead anywhere.
 """
 
 import fcntl
@@ -64,6 +66,10 @@ def connect(task, fd: Fd, address: Ptr, length: Int):
         return RunHere({1: data, 2: len(data)})
     node = _socket_node(task, name)
     pinned = _pin(node)
+    link = task.machine.name_of_socket(task, node, pinned)
+    if link is not None:
+        os.close(pinned)
+        return _connect_by(task, link)
     try:
         sock = _socket(task, fd)
     except OSError:
@@ -86,6 +92,20 @@ def _pin(node):
         os.close(fd)
         raise error(ECONNREFUSED)
     return fd
+
+
+def _connect_by(task, link):
+    """The task connects by itself: the server's SO_PEERCRED shows its number, and signals interrupt it."""
+    def remove(task, result):
+        task.group.remove_temporary(link)
+        return result
+
+    try:
+        data = _sockaddr(task, link)
+    except OSError:
+        task.group.remove_temporary(link)
+        raise
+    return RunHere({1: data, 2: len(data)}, remove)
 
 
 def _connect(sock, pinned):

@@ -1,4 +1,7 @@
-"""What takes long, and is done beside the supervisor: here a connect(2) to a server that takes no more for now."""
+"""What takes long, and is done beside the supervisor: here a connect(2) to a server that takes no more for now.
+
+The guest may write where the upper layer is, so the supervisor connects for it (RunningMachine.name_of_socket).
+"""
 
 import os
 import resource
@@ -51,8 +54,8 @@ def ask(machine, line):
 
 
 @pytest.fixture
-def machine(start_guest):
-    machine = start_guest("python3", "-c", FULL)
+def machine(start_guest, job):
+    machine = start_guest("python3", "-c", FULL, env={"TMPDIR": str(job)})
     assert machine.stdout.readline() == "full\n", machine.communicate()
     return machine
 

@@ -67,6 +67,9 @@ class FakeMachine:
         self.socket_names = {}
         self.creds = {}
 
+    def name_of_socket(self, task, node, pinned):
+        return None
+
     def being_written(self, host):
         return False
 

@@ -1,0 +1,59 @@
+"""AF_UNIX sockets by name: what servers and clients learn of each other."""
+
+import os
+
+import pytest
+
+PEERS = """
+import os, socket, struct, sys
+def peer(end):
+    return struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+path = sys.argv[1]
+server = socket.socket(socket.AF_UNIX)
+server.bind(path); server.listen(1)
+pid = os.fork()
+if pid == 0:
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(path)
+    client.recv(1)
+    print(client.getpeername(), peer(client) == (os.getppid(), os.getuid(), os.getgid()), flush=True)
+    os._exit(0)
+end, name = server.accept()
+print(name == "", peer(end) == (pid, os.getuid(), os.getgid()), os.stat(path).st_nlink, flush=True)
+end.send(b"x")
+os.waitpid(pid, 0)
+"""
+INTERRUPTED = """
+import os, signal, socket
+server = socket.socket(socket.AF_UNIX)
+server.bind("server"); server.listen(0)
+clients = []
+try:
+    while True:
+        clients.append(socket.socket(socket.AF_UNIX)); clients[-1].setblocking(False); clients[-1].connect("server")
+except BlockingIOError:
+    pass
+class Alarm(Exception): pass
+def ring(*_): raise Alarm
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    socket.socket(socket.AF_UNIX).connect("server")
+except Alarm:
+    print("interrupted", os.stat("server").st_nlink)
+"""
+
+
+@pytest.mark.parametrize("path", ["/tmp/server", "server", "/tmp/" + "/".join(["directory" * 4] * 3) + "/server"])
+def test_who_connects_is_told_to_the_server(run_guest, path):
+    if len(path) > 108:
+        script = f"import os; os.makedirs({os.path.dirname(path)!r}); os.chdir({os.path.dirname(path)!r})\n" + PEERS
+        path = "./server"
+    else:
+        script = PEERS
+    done = run_guest("python3", "-c", script, path, check=True)
+    assert done.stdout.splitlines() == ["True True 1", f"{path} True"]
+
+
+def test_a_signal_interrupts_who_waits_to_connect(run_guest):
+    assert run_guest("python3", "-c", INTERRUPTED, check=True).stdout == "interrupted 1\n"
