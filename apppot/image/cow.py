@@ -35,17 +35,20 @@ class Cow:
         self._lock = lock
 
     @classmethod
-    def open(cls, path, create=True):
-        """Open the COW directory `path`, making it if it is missing or empty."""
+    def open(cls, path, create=True, lock=None):
+        """Open the COW directory `path`, making it if it is missing or empty.
+
+        lock: the descriptor of its file `lock` where the caller holds that already; `close` closes it.
+        """
         path = os.path.abspath(os.fsencode(path))
         try:
-            return cls._open(path, create)
+            return cls._open(path, create, lock)
         except OSError as error:
             raise AppPotError(f"COW {os.fsdecode(path)}: {_where(error, path)}{error.strerror}; "
                               "name a directory that you can write") from error
 
     @classmethod
-    def _open(cls, path, create):
+    def _open(cls, path, create, lock):
         name = os.fsdecode(path)
         if create:
             os.makedirs(path, 0o700, exist_ok=True)
@@ -56,7 +59,8 @@ class Cow:
             raise AppPotError(f"COW {name} is not empty and has no cow.json; name a new or an empty directory")
         if b"cow.json" not in found and not create:
             raise AppPotError(f"COW {name} has no cow.json: it is no COW directory")
-        lock = os.open(path + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if lock is None:
+            lock = os.open(path + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _take(lock, name)
             if b"merging" in found or b"merging.new" in found:

@@ -22,6 +22,10 @@ class Workplace:
         self.path = parent + b"/" + name
         os.rename(new, self.path)
 
+    def another_lock(self):
+        """A descriptor of the same lock, which is held until both are closed."""
+        return os.dup(self._lock)
+
     def close(self):
         """Remove what is there under its path."""
         try:

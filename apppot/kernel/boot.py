@@ -48,7 +48,8 @@ def run(machine):
             cow = stack.enter_context(closing(Cow.open(machine.cow)))
         else:
             place = stack.enter_context(closing(RunDirectory([temporary()], b"apppot-cow-")))
-            cow = stack.enter_context(closing(Cow.open(place.path + b"/cow")))
+            # One directory, not one in the other: guests' calls go through all of its name.
+            cow = stack.enter_context(closing(Cow.open(place.path, lock=place.another_lock())))
         if machine.image == b"/":
             _hide_host_temporaries(cow)
         cow.note_image(machine.image)

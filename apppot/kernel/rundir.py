@@ -48,5 +48,7 @@ class RunDirectory:
         self.path = self._place.path
         remove_dead(parent, prefix, self.path)
 
+        self.another_lock = self._place.another_lock
+
     def close(self):
         self._place.close()
