@@ -133,6 +133,8 @@ class Execs:
         mode = 0
         if self.fast is not None:
             mode, self.loading.fast = self.fast.mode(task), self.fast
+            if program.directory is not None or task.fs.users > 1:     # who shares it may be about to go elsewhere
+                self.fast.leaves_directory(task)
         try:
             task.memory.write(MAILBOX, self.loading.operations(program, task.creds, filters, first, self.rules, mode))
         except (OSError, ValueError):

@@ -11,7 +11,7 @@ from apppot.kernel.credentials import FS_CAPS
 from apppot.kernel.patching import NUMBERS, Patched
 from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
-from apppot.platform.layout import FAST_LOADING, FAST_STATE
+from apppot.platform.layout import FAST_CWD, FAST_LOADING, FAST_STATE
 from apppot.platform.registers import R10, RDI, RDX, RSI
 from apppot.syscalls.answer import Run
 from apppot.syscalls.decode import Int
@@ -48,6 +48,7 @@ _NAMES = {
 }
 # These are served in directories of one layer only, never by an entry of a whole name.
 _CHANGING = _numbers("creat", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat")
+_CHANGING_DIRECTORY = _numbers("chdir", "fchdir")
 _IDENTITY = _numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
                      "capset", "chroot", "seccomp", "prctl", "unshare")
 
@@ -163,6 +164,26 @@ class FastPath:
         except OSError:
             return
 
+    def leaves_directory(self, task):
+        """The task is about to change its current directory: what its process remembers of that is void. Whoever has it, or the
+        memory, in common with other tasks remembers no more: those may be looking just now."""
+        others = [other for other in self.running.tasks.values()
+                  if other is not task and (other.fs is task.fs or other.memory is task.memory)]
+        self._tell_of_directory(task, tlb.CWD_SHARED if others else tlb.CWD_UNKNOWN)
+        for other in others:
+            if other.memory is not task.memory:
+                self._tell_of_directory(other, tlb.CWD_SHARED)
+
+    @staticmethod
+    def _tell_of_directory(task, known):
+        memory = task.memory
+        stopped_last, memory.tid = memory.tid, task.tid
+        try:
+            memory.write(FAST_CWD, _WORD.pack(known))
+        except OSError:                    # it ends, or has no stub yet
+            pass
+        memory.tid = stopped_last
+
     def counts(self):
         """[(host path, sites patched, sites of no known form)] of the files that were loaded."""
         return self.image.counts() + (self.own.counts() if self.own is not None else [])
@@ -178,7 +199,9 @@ class FastPath:
                 self._reported((regs[RSI], regs[RDX]), regs[R10])
         if number == _OPENAT and regs[RDX] == _LOADER_FLAGS and answer.__class__ is Run:
             return self._library(task, regs[RSI], answer)
-        if number in _IDENTITY or number == _UMASK and task.creds.virtual and regs[RDI] & 0o700:
+        if number in _CHANGING_DIRECTORY:
+            self.leaves_directory(task)
+        elif number in _IDENTITY or number == _UMASK and task.creds.virtual and regs[RDI] & 0o700:
             self.identity_changed(task)
         return answer
 

@@ -9,6 +9,7 @@ FAST_STATE = 0x7E8200050000        # struct state of stub/fast.h
 FAST_LOADING = FAST_STATE + 4      # its `loading`
 FAST_HITS = FAST_STATE + 0xC08     # its `hits`, 4 bytes for each of so many numbers
 HITS = 512
+FAST_CWD = FAST_STATE + 0x1518     # its `cwd`
 TLB_OFFSET = 0x1200000             # of the translation cache in the window
 
 GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the `syscall`

@@ -15,6 +15,7 @@ MERGED, PURE, FILE, ABSENT, PLACE = range(5)   # kinds
 WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK = (1 << bit for bit in range(8))
 OFF, PLAIN, ROOT = range(3)                # modes of a process
 LOADED, NEARLY, LOADING = range(3)         # how far its dynamic loader is: struct state of stub/fast.h
+CWD_UNKNOWN, CWD_KNOWN, CWD_SHARED = range(3)  # what it knows of its current directory
 
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000

@@ -25,6 +25,9 @@ enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind 
 enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64, LINK = 128 };
 enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */
 enum { LOADED = 0, NEARLY = 1, LOADING = 2 };                           /* and its loading: NEARLY has the C library */
+/* What it knows of its current directory. SHARED: another task's chdir may change it, or this memory is another's too, so it is
+ * asked for each time. Before each chdir the supervisor says UNKNOWN or SHARED, see FastPath.leaves_directory. */
+enum { CWD_UNKNOWN = 0, CWD_KNOWN = 1, CWD_SHARED = 2 };
 
 struct header {
     uint32_t on, directories, names;    /* the latter two: generations; entries of older ones are void */
@@ -76,6 +79,8 @@ struct state {
     struct seen seen[SEEN];
     uint32_t hits[NUMBERS];             /* by call, for --stats */
     uint8_t walked[WALKED];             /* by directory text: how often it was found by a directory above it, see below.c */
+    uint64_t cwd_dev, cwd_ino;          /* of the current directory, when `cwd` is CWD_KNOWN */
+    uint32_t cwd;
 };
 _Static_assert(sizeof(struct state) <= FAST_STATE_SIZE, "stub.ld gives it room");
 

@@ -94,15 +94,33 @@ void remember(struct name *n, int fd) {
     s->ino = st.ino;
 }
 
+/* The current directory as this process remembers it. Another thread may be writing the same, or chdir be under way:
+ * that made it CWD_SHARED before. */
+static int remembered(struct name *n) {
+    volatile struct state *s = state();
+    if (s->cwd != CWD_KNOWN) return 0;
+    n->dev = s->cwd_dev;
+    n->ino = s->cwd_ino;
+    return s->cwd == CWD_KNOWN;
+}
+
 /* The directory's device and inode number are what relative names are kept under. */
 int base(struct name *n, int dirfd) {
     struct stat64 st;
+    volatile struct state *s = state();
+    if (dirfd == AT_FDCWD && remembered(n)) return 1;
     long result = dirfd == AT_FDCWD
         ? CALL4(NR_newfstatat, AT_FDCWD, ".", &st, AT_SYMLINK_NOFOLLOW)
         : CALL4(NR_newfstatat, dirfd, "", &st, AT_EMPTY_PATH);
     if (result < 0 || (st.mode & S_IFMT) != S_IFDIR) return 0;
     n->dev = st.dev;
     n->ino = st.ino;
+    uint32_t unknown = CWD_UNKNOWN;
+    if (dirfd == AT_FDCWD && s->cwd == unknown) {
+        s->cwd_dev = st.dev;
+        s->cwd_ino = st.ino;
+        __atomic_compare_exchange_n(&s->cwd, &unknown, CWD_KNOWN, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    }
     return 1;
 }
 

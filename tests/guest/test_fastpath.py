@@ -325,3 +325,23 @@ for _ in range(1000):
 """
     done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
     assert (os.getuid() == 0 or _counted(done, "listxattr") < 10) and _counted(done, "lgetxattr") < 10
+
+
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
+@pytest.mark.parametrize("top", ["/tmp/top", "/home/user/job/top"])
+def test_relative_names_start_where_the_task_stands(run_guest, program, job, tmp_path, top, isolation):
+    """Whoever went there: a thread, a process that shares the current directory, the memory, both or neither."""
+    natively = subprocess.run([program("directories"), tmp_path], capture_output=True, text=True, check=True, timeout=60)
+    shutil.copy(program("directories"), job / "program")
+    script = f"./program / nowhere >/dev/null; mkdir {top}; exec ./program {top}"      # patched from its second start on
+    done = run_guest("sh", "-c", script, options=["--isolation", isolation, "--stats"], check=True)
+    assert done.stdout.splitlines() == natively.stdout.splitlines()
+    answered = re.search(r"fast path: (\d+) calls answered", done.stderr)
+    assert answered and int(answered[1]) > 400 if isolation == "standard" else not answered
+
+
+def test_sudo_goes_elsewhere_for_all_that_share_the_current_directory(run_guest, program, job):
+    shutil.copy(program("directories"), job / "program")
+    script = "./program / nowhere >/dev/null; mkdir /tmp/top /tmp/top/a; exec ./program /tmp/top sudo -D /etc true"
+    done = run_guest("sh", "-c", script, check=True)
+    assert done.stdout.splitlines() == ["first: ? -1 -1 -1 /a"] * 3 + ["first stayed: ? -1 -1 -1 /etc"] * 3

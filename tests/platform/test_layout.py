@@ -71,6 +71,7 @@ def test_the_translation_cache_has_one_layout():
     assert [numbers[f"SPACE_{name}"] for name in ("DIRECTORY", "NAME", "CWD", "LIBRARY")] == [
         tlb.DIRECTORY, tlb.NAME, tlb.CWD, tlb.LIBRARY]
     assert [numbers[name] for name in ("LOADED", "NEARLY", "LOADING")] == [tlb.LOADED, tlb.NEARLY, tlb.LOADING]
+    assert [numbers[f"CWD_{name}"] for name in ("UNKNOWN", "KNOWN", "SHARED")] == [tlb.CWD_UNKNOWN, tlb.CWD_KNOWN, tlb.CWD_SHARED]
     for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP", "RECORDED", "FOR_ROOT", "OWNED"):
         assert numbers[name] == getattr(tlb, name)
     assert [numbers[name] for name in ("INODE_BITS", "INODE_PROBES", "RECORD_BITS", "TOLD", "WHOLE", "NOTHING", "LISTED")] == [
@@ -82,6 +83,7 @@ def test_the_state_of_a_process_has_one_layout(tmp_path):
     """struct state of stub/fast.h, as the C compiler lays it out."""
     wanted = {"offsetof(struct state, loading)": layout.FAST_LOADING - layout.FAST_STATE,
               "offsetof(struct state, hits)": layout.FAST_HITS - layout.FAST_STATE,
+              "offsetof(struct state, cwd)": layout.FAST_CWD - layout.FAST_STATE,
               "sizeof ((struct state *)0)->hits / 4": layout.HITS}
     lines = [f'_Static_assert({expression} == {value}, "{value}");' for expression, value in wanted.items()]
     (tmp_path / "a.c").write_text("\n".join(["#include <stddef.h>", '#include "fast.h"', *lines, ""]))
