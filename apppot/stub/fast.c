@@ -83,18 +83,26 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode, int
     struct name n;
     struct stat64 st;
     struct inode i;
-    /* What the host user may do, virtual root may too; whatever is refused is a miss. */
+    uint32_t before = header()->unsettled;
+    /* What the host user may do, virtual root may too; whatever is refused is a miss. The host follows symlinks here, so
+     * what is called must be none. An entry of a file says so, unless one is put there just now. */
     if (mode & ~7 || flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW) || !split_any(&n, dirfd, path)) return MISS;
     if (!translate(&n)) {
         if (!translate_name(&n, !(flags & AT_SYMLINK_NOFOLLOW))) return MISS;
         if (absent(f, &n)) return HIT;
     }
     if (mode & W_OK && !(n.flags & WRITABLE)) return MISS;
-    long result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
+    long result;
+    if (n.kind == FILE && !(n.flags & LINK) && !header()->recorded && !(before & 1)) {
+        result = CALL4(NR_faccessat, n.dirfd, n.host, mode, 0);
+        return result < 0 || header()->unsettled != before ? MISS : (f->result = 0, HIT);
+    }
+    result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
     if (result < 0 || (st.mode & S_IFMT) == S_IFLNK || (n.slash && (st.mode & S_IFMT) != S_IFDIR)) return MISS;
     int found = recorded(st.dev, st.ino, n.flags, &i);
     if (found != NO_RECORD) return found == RECORD && permitted(&i, &st, mode) ? (f->result = 0, HIT) : MISS;
+    if (!mode) return f->result = 0, HIT;           /* F_OK: it is there */
     result = CALL4(NR_faccessat, n.dirfd, n.host, mode, 0);
     return result < 0 ? MISS : (f->result = 0, HIT);
 }

@@ -148,8 +148,9 @@ def _finish(task, request, status, forget, end):
     if status == 0 and forget is not None:
         machine.ownership.forget(forget, machine.ownership.name_of(forget))
     if status == 0 and request.command == "merge" and not request.dry:
-        machine.snapshots.commit()
-        refresh(machine.ns.root.fs)
+        with machine.ns.cache.links_moving():
+            machine.snapshots.commit()
+            refresh(machine.ns.root.fs)
         for other in machine.tasks.values():
             other.fs.forget_cwd()
         machine.set_up_user()

@@ -70,6 +70,7 @@ class Overlay(UpperLayer):
         path = self.create(caller, node)
         with self.namespace.cache.links_moving():
             os.symlink(target, path)
+            node.parent.changed()
         self._settle(node.parent, node.name, False)
 
     def link(self, caller, old, new):
@@ -77,6 +78,7 @@ class Overlay(UpperLayer):
         source = self.copy_up(caller, old)
         with self.namespace.cache.links_moving():         # perhaps it is a symlink
             os.link(source, path, follow_symlinks=False)
+            new.parent.changed()
         self._settle(new.parent, new.name, False)
         if self.ownership.records:
             self.ownership.linked(self.log_name(old), self.log_name(new))
@@ -183,6 +185,8 @@ class Overlay(UpperLayer):
                     abi.renameat2(abi.AT_FDCWD, source, abi.AT_FDCWD, target, flags if exchange else abi.RENAME_NOREPLACE)
                 else:
                     os.rename(source, target)
+                here.changed()
+                there.changed()
         finally:
             self._gone(here, old)
             self._gone(there, new)

@@ -36,7 +36,8 @@ class NoCache:
         """What a name in a merged directory or a symlink leads to may have changed, or the name of a directory."""
 
     def links_moving(self):
-        """A context in which symlinks are made or moved in the upper layer, perhaps with a directory."""
+        """A context in which symlinks are made or moved in the upper layer, perhaps with a directory. What is known of names there is
+        void before it ends."""
         return self
 
     def __enter__(self):
