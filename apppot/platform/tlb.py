@@ -25,7 +25,7 @@ _ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
 _HOSTS = 20000                             # host directories whose entries are known
-_GOLDEN, _PRIME = 0x9E3779B97F4A7C15, 0x100000001B3
+_GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Tlb:
@@ -137,8 +137,9 @@ def except_bit(name):
 
 def _hash(text, base, space):
     """hash() of stub/names.c."""
-    h = ((base[0] * 31 + base[1]) * _GOLDEN + space) & _MASK
-    for byte in text:
-        h = (h ^ byte) * _PRIME & _MASK
+    h = ((base[0] * 31 + base[1]) * _GOLDEN + space + len(text)) & _MASK
+    for start in range(0, len(text), 8):
+        h = (h ^ int.from_bytes(text[start:start + 8], "little")) * _GOLDEN & _MASK
+        h ^= h >> 32
     h ^= h >> 29
     return (h ^ h >> 32) & 0xFFFFFFFF | 1

@@ -49,9 +49,12 @@ static int do_stat(struct frame *f, int dirfd, const char *path, void *buffer, i
                && CALL4(NR_newfstatat, AT_FDCWD, ".", buffer, AT_SYMLINK_NOFOLLOW) == 0 ? show_open(f, buffer) : MISS;
     int how = flags & AT_SYMLINK_NOFOLLOW ? 0 : FOLLOW;
     if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) || !split_any(&n, dirfd, path)) return MISS;
-    if (translate(&n) && stat_at(f, &n, buffer, flags, how)) return HIT;
-    if (!translate_name(&n, how)) return MISS;
-    return absent(f, &n) || stat_at(f, &n, buffer, flags, how);
+    for (int known = translate(&n);; known = 0) {
+        if (!known && !translate_name(&n, how)) return MISS;
+        if (!known && absent(f, &n)) return HIT;
+        if (stat_at(f, &n, buffer, flags, how)) return HIT;
+        if (!known) return MISS;
+    }
 }
 
 /* fstat, also in the form that some C libraries give it. */

@@ -45,15 +45,14 @@ static uint32_t true_mode(struct inode *i, uint32_t mode) {
 /* Whole ones, as the kernel counts: nanoseconds are never negative. */
 static int64_t seconds(int64_t time) { return time / SECOND - (time % SECOND < 0); }
 
-static const struct inode nothing = {.uid = KEEP, .gid = KEEP, .mode = KEEP, .rdev = KEEP};
-
 int show_stat(struct stat64 *b, uint32_t flags) {
     struct inode i;
     int found = recorded(b->dev, b->ino, flags, &i);
     if (found == UNKNOWN) return 0;
-    if (found == NO_RECORD) i = nothing;
+    if (found == NO_RECORD) i.uid = i.gid = KEEP;
     b->uid = shown(i.uid, b->uid, header()->uid);
     b->gid = shown(i.gid, b->gid, header()->gid);
+    if (found == NO_RECORD) return 1;
     b->mode = true_mode(&i, b->mode);
     if (i.rdev != KEEP) b->rdev = i.rdev;
     if (i.flags & TOLD) {
@@ -70,7 +69,7 @@ int show_statx(struct statx64 *b, uint64_t dev, uint64_t ino, uint32_t flags) {
     struct inode i;
     int found = recorded(dev, ino, flags, &i);
     if (found == UNKNOWN) return 0;
-    if (found == NO_RECORD) i = nothing;
+    if (found == NO_RECORD) i.uid = i.gid = KEEP;
     b->uid = shown(i.uid, b->uid, header()->uid);
     b->gid = shown(i.gid, b->gid, header()->gid);
     if (found == NO_RECORD) return 1;

@@ -4,23 +4,43 @@
 #include "inodes.h"
 #include "names.h"
 
+enum { WORD = sizeof(uint64_t) };
+
+/* Of a text at any address. */
+struct __attribute__((packed, may_alias)) unaligned { uint64_t word; };
+static inline uint64_t load(const char *text) { return ((const struct unaligned *)text)->word; }
+
+/* Eight bytes of a text, those behind its end zero. Nothing behind its end is read: that may be another page. */
+static inline uint64_t word_at(const char *text, uint32_t at, uint32_t length) {
+    uint32_t left = length - at;
+    if (left >= WORD) return load(text + at);
+    if (length >= WORD) return load(text + length - WORD) >> 8 * (WORD - left);
+    uint64_t word = 0;
+    while (left--) word = word << 8 | (unsigned char)text[at + left];
+    return word;
+}
+
 static uint32_t hash(const char *text, uint32_t length, uint64_t dev, uint64_t ino, uint32_t space) {
-    uint64_t h = (dev * 31 + ino) * 0x9E3779B97F4A7C15 + space;
-    for (uint32_t i = 0; i < length; i++) h = (h ^ (unsigned char)text[i]) * 0x100000001B3;
+    uint64_t h = (dev * 31 + ino) * 0x9E3779B97F4A7C15 + space + length;
+    for (uint32_t i = 0; i < length; i += WORD) {
+        h = (h ^ word_at(text, i, length)) * 0x9E3779B97F4A7C15;
+        h ^= h >> 32;
+    }
     h ^= h >> 29;
     return (uint32_t)(h ^ h >> 32) | 1;
 }
 
-static int same(const char *a, volatile const char *b, uint32_t length) {
-    for (uint32_t i = 0; i < length; i++)
-        if (a[i] != b[i]) return 0;
+/* `known`: with zeros behind it, as texts in the cache are. */
+static int same(const char *text, volatile const uint64_t *known, uint32_t length) {
+    for (uint32_t i = 0; i < length; i += WORD)
+        if (word_at(text, i, length) != *known++) return 0;
     return 1;
 }
 
 /* Copies the entry for (base, text) if there is one and it did not change meanwhile. */
 int find(struct name *n, uint32_t length, uint32_t space) {
-    uint32_t wanted = hash(n->path, length, n->dev, n->ino, space);
     if (length > TLB_TEXT) return 0;
+    uint32_t wanted = hash(n->path, length, n->dev, n->ino, space);
     for (uint32_t probe = 0; probe < TLB_PROBES; probe++) {
         volatile struct entry *e = (volatile struct entry *)(TLB_BASE + TLB_HEADER)
                                    + ((wanted + probe) & (TLB_ENTRIES - 1));
@@ -29,7 +49,7 @@ int find(struct name *n, uint32_t length, uint32_t space) {
             || e->space != space)
             continue;
         if (e->generation != (space == SPACE_DIRECTORY ? header()->directories : header()->names)) continue;
-        if (!same(n->path, e->text, length)) continue;
+        if (!same(n->path, (volatile const uint64_t *)e->text, length)) continue;
         n->kind = e->kind;
         n->flags = e->flags;
         n->host_length = e->host_length;
@@ -39,7 +59,8 @@ int find(struct name *n, uint32_t length, uint32_t space) {
         n->host_dev = e->host_dev;
         n->host_ino = e->host_ino;
         if (n->host_length > TLB_HOST) return 0;
-        for (uint32_t i = 0; i < n->host_length; i++) n->host[i] = e->host[i];
+        for (uint32_t i = 0; i < (n->host_length + WORD - 1) / WORD; i++)
+            n->host_words[i] = ((volatile const uint64_t *)e->host)[i];
         n->host[n->host_length] = 0;
         if (e->sequence == sequence) return 1;
     }

@@ -17,7 +17,10 @@ struct name {
     uint64_t host_dev, host_ino;        /* of the entry that was found */
     uint32_t kind, flags, host_length, generation, mount;
     uint64_t excepted;                  /* of the same: names in the directory that it does not serve */
-    char host[HOST_MAX];                /* what to call with; relative to dirfd when `direct` */
+    union {
+        char host[HOST_MAX];            /* what to call with; relative to dirfd when `direct` */
+        uint64_t host_words[HOST_MAX / 8];
+    };
     int direct;
 };
 
