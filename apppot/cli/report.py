@@ -47,9 +47,14 @@ def guard(program, function, *arguments):
     except Exception as error:
         if os.environ.get("APPPOT_DEBUG"):
             raise
-        say(program, f"internal error: {type(error).__name__}: {error}; "
-                     "set APPPOT_DEBUG=1 for the place, and please report it")
+        say(program, _told(error))
         return STATUS_FAILED
+
+
+def _told(error):
+    if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "apppot":
+        return f"{sys.executable} has no module {error.name}; install AppPot with pip, which brings what it needs"
+    return f"internal error: {type(error).__name__}: {error}; set APPPOT_DEBUG=1 for the place, and please report it"
 
 
 def _spare_output():

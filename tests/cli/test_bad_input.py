@@ -8,6 +8,7 @@ import pytest
 
 from apppot.cli import elsewhere, image, main, start
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NOT_ROOT = pytest.mark.skipif(os.getuid() == 0, reason="root may read and write everything")
 
 
@@ -171,9 +172,8 @@ def test_a_trace_file_that_cannot_be_written(command, tmp_path):
 
 def test_a_current_directory_that_is_gone(command, tmp_path):
     script = f'mkdir gone && cd gone && rmdir ../gone && exec "{sys.executable}" -P -m apppot.cli.start true'
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": root})
+                          env={**os.environ, "PYTHONPATH": ROOT})
     refused(done, 125, "current directory")
 
 
@@ -189,17 +189,23 @@ def test_commands_of_apppot(command):
 def test_a_full_output(command):
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "apppot.cli.start", "--help"], stdout=full,
-                              stderr=subprocess.PIPE, text=True,
-                              cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+                              stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert done.returncode == 125
     assert "No space left" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_python_without_the_packages(command, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("from: empty\n")
+    (tmp_path / "without" / "yaml").mkdir(parents=True)
+    (tmp_path / "without" / "yaml" / "__init__.py").write_text("raise ModuleNotFoundError('gone', name='yaml')\n")
+    done = command("main", "image", "build", "recipe.yaml", "-o", "x.tar", env={"PYTHONPATH": f"{ROOT}:{tmp_path}/without"})
+    refused(done, 125, "no module yaml", "pip")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["doctor"], ["doctor", "--syscalls"], ["image", "list"]])
 def test_a_closed_output(words, tmp_path):
     done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "apppot.cli.main", *words], stderr=subprocess.PIPE,
-                          text=True, cwd=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-                          env=os.environ | {"APPPOT_CACHE": str(tmp_path)})
+                          text=True, cwd=ROOT, env=os.environ | {"APPPOT_CACHE": str(tmp_path)})
     assert (done.returncode, done.stderr) == (0, "")
 
 
