@@ -13,6 +13,7 @@ IMAGE_SCRIPT = b"/home/user/apppot-autorun"
 SHELLS = (b"/bin/bash", b"/bin/sh")
 
 NETWORKS = ("host", "none")
+PROCESSES = ("host", "private")
 ISOLATIONS = ("standard", "strict", "none")
 
 
@@ -68,6 +69,7 @@ class Machine:
         "workdir",      # guest directory to start in; None is JOB
         "hostname",     # what the guest sees; None is the host's own
         "network",      # one of NETWORKS
+        "pid",          # one of PROCESSES: whose /proc shows
         "isolation",    # one of ISOLATIONS
         "require_isolation",  # True: rather not at all than with less than `isolation` promises
         "trace",        # None, b"-" for standard error, or the host file the log is written to
@@ -106,6 +108,7 @@ class Machine:
         self.workdir = None
         self.hostname = None
         self.network = "host"
+        self.pid = "private"
         self.isolation = "standard"
         self.require_isolation = False
         self.trace = None

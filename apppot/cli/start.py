@@ -7,7 +7,7 @@ from apppot import __version__
 from apppot.cli import imagefile, progress, report, values
 from apppot.cli.options import Option, UsageError, help_text, parse
 from apppot.errors import AppPotError
-from apppot.machine import ISOLATIONS, NETWORKS, Bind, Machine, run
+from apppot.machine import ISOLATIONS, NETWORKS, PROCESSES, Bind, Machine, run
 
 PROGRAM = "apppot-start"
 CHANGES_FILE = b"apppot-changes.tar.gz"
@@ -65,6 +65,9 @@ LIMITS = [
     Option("--nice", metavar="N", convert=values.niceness, help="Lower the priority by N, 0 to 19, as nice(1) does."),
     Option("--network", metavar="host|none", convert=values.one_of(*NETWORKS),
            help="The host's network (default) or none."),
+    Option("--pid", metavar="host|private", convert=values.one_of(*PROCESSES),
+           help="private (default): /proc shows the machine's processes only. host: of the host's others, too, what everybody "
+                "may read, as ps does; MPI libraries want that where each rank has a machine of its own."),
     Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
            help="standard (default): the kernel's Landlock confines the guest, and repeated path calls are answered "
                 "without a stop; where there is no Landlock it is as strict. strict: the supervisor sees and makes safe "
@@ -178,8 +181,8 @@ def machine_from(chosen, command, environ, cwd):
         descriptors=descriptors(chosen["fd"], environ),
         env=environment(chosen["env"], environ), clean_env=chosen["clean_env"],
         workdir=chosen["workdir"], hostname=chosen["hostname"],
-        network=chosen["network"] or "host", isolation=chosen["isolation"] or "standard",
-        require_isolation=chosen["require_isolation"],
+        network=chosen["network"] or "host", pid=chosen["pid"] or "private",
+        isolation=chosen["isolation"] or "standard", require_isolation=chosen["require_isolation"],
         trace=trace_file(chosen["trace"], cwd), stats=chosen["stats"],
         verbose=chosen["verbose"], quiet=chosen["quiet"],
         job_dir=cwd, command=[os.fsencode(word) for word in command] or None,

@@ -112,7 +112,7 @@ def _mount(machine, running):
     for _, fs in dev.mounts:
         if isinstance(fs, devfs.PtsFS):
             fs.may_open = running.has_terminal
-    running.procfs = ProcFS(running, run_dir, (running.stub, running.window.path), running.own_filters)
+    running.procfs = ProcFS(running, run_dir, (running.stub, running.window.path), running.own_filters, machine.pid == "host")
     _mount_at(ns, b"/proc", running.procfs)
     _mount_at(ns, b"/sys", HostFS(b"/sys", readonly=True))
     _private_tmp(ns)

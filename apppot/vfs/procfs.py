@@ -30,6 +30,8 @@ REFUSED = {b"kcore", b"kmem", b"kmsg", b"sysrq-trigger", b"kpagecount", b"kpagef
 WRITABLE = {b"comm", b"oom_score_adj", b"oom_adj", b"timerslack_ns", b"coredump_filter", b"clear_refs", b"autogroup", b"sched",
             b"loginuid", b"attr/current", b"attr/exec", b"attr/fscreate", b"attr/keycreate", b"attr/sockcreate"}
 HOSTNAME = b"sys/kernel/hostname"
+# What a machine with `--pid host` sees of the computer's other processes: what natively everybody may read, and no link.
+OF_OTHERS = {b"stat", b"status", b"cmdline", b"comm"}
 
 
 class Processes:
@@ -92,14 +94,16 @@ class ProcFS(Filesystem):
     scratch: a directory that only this supervisor uses, for generated texts.
     hidden: host paths of the stub and the window, which no guest sees in its maps.
     own_filters: function from a tid to the number of seccomp filters that task has from the supervisor.
+    others: whether the computer's other processes are seen, too, as far as OF_OTHERS.
     """
 
     name = b"proc"
     source = b"proc"
     readonly = False  # a task writes its comm, oom_score_adj and timer slack here
 
-    def __init__(self, processes, scratch, hidden=(), own_filters=lambda tid: 1):
+    def __init__(self, processes, scratch, hidden=(), own_filters=lambda tid: 1, others=False):
         self.processes = processes
+        self.others = others
         self.scratch = scratch
         self.hidden_mappings = frozenset(hidden)
         self.own_filters = own_filters
@@ -128,16 +132,19 @@ class ProcFS(Filesystem):
         """Path relative to /proc. The host's /proc has the same names as the guest's."""
         return host[len(HOST) + 1:]
 
-    def _known(self, name):
-        """Does the process belong to the machine?"""
-        known = self.processes
-        return (name.pid is None or known.has_process(name.pid) or known.has_task(name.pid)) and (
-            name.tid is None or known.has_task(name.tid))
+    def _other(self, name):
+        """Is it of a process that does not belong to the machine?"""
+        return name.pid is not None and not (self.processes.has_process(name.pid) or self.processes.has_task(name.pid))
+
+    def _shown(self, name):
+        if self._other(name):
+            return self.others and name.tid is None and (not name.rest or name.rest in OF_OTHERS)
+        return name.tid is None or self.processes.has_task(name.tid)
 
     def _kind(self, path):
         """The file type of a path below /proc; 0 for what the machine has not."""
         name = Name(path)
-        if not self._known(name):
+        if not self._shown(name):
             return 0
         try:
             return S_IFMT(os.lstat(b"/proc/" + path).st_mode)
@@ -151,12 +158,15 @@ class ProcFS(Filesystem):
     def entries(self, caller, directory):
         found = scan(directory.node.host)
         if directory.node.host != HOST:
+            other = self._other(Name(self._below(directory.node.host)))
+            return [entry for entry in found if entry[0] in OF_OTHERS] if other else found
+        if self.others:
             return found
         found = [entry for entry in found if number(entry[0]) is None]
         return found + [(b"%d" % tgid, tgid, DT_DIR) for tgid in self.processes.processes()]
 
     def plain_directory(self, directory):
-        return directory.node.host != HOST
+        return directory.node.host != HOST and not self._other(Name(self._below(directory.node.host)))
 
     def unchanging(self, node):
         path = self._below(node.host)
@@ -266,10 +276,9 @@ class ProcFS(Filesystem):
     def stat(self, caller, node):
         through = self._through(node)
         shown = self.namespace.attributes(caller, os.stat(node.host) if through else os.lstat(node.host))
-        name = Name(self._below(node.host))
-        if name.pid is not None and not through:
-            who = self.processes.credentials(self._tgid(name))
-            if who.virtual:
+        if not through:
+            who = self._owner(Name(self._below(node.host)))
+            if who is not None and who.virtual:
                 shown = Attributes(shown)
                 shown.st_uid, shown.st_gid = who.euid, who.egid
         return shown
@@ -277,8 +286,14 @@ class ProcFS(Filesystem):
     def plain_stat(self, caller, node):
         if caller.virtual or self._through(node):
             return False
-        name = Name(self._below(node.host))
-        return name.pid is None or not self.processes.credentials(self._tgid(name)).virtual
+        who = self._owner(Name(self._below(node.host)))
+        return who is None or not who.virtual
+
+    def _owner(self, name):
+        """Credentials of the machine's process that it is of, else None."""
+        if name.pid is None or self._other(name):
+            return None
+        return self.processes.credentials(self._tgid(name))
 
     def access(self, caller, node, amode):
         name = Name(self._below(node.host))
@@ -327,11 +342,11 @@ class ProcFS(Filesystem):
         if not node.kind:
             fail(ENOENT)
         writing = flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC
-        if Name(path).pid is None:
-            if path in REFUSED:
-                fail(EPERM)
-            if writing:
-                fail(EACCES)
+        name = Name(path)
+        if name.pid is None and path in REFUSED:
+            fail(EPERM)
+        if writing and (name.pid is None or self._other(name)):
+            fail(EACCES)
         text = None if flags & O_PATH or node.kind != S_IFREG else self.text(caller, node)
         if text is None:
             return node.host
@@ -342,7 +357,7 @@ class ProcFS(Filesystem):
     def by_hand(self, caller, node, flags):
         """Rules of Landlock can't tell the files of the machine's processes from those of others, nor from /proc/sys."""
         name = Name(self._below(node.host))
-        if flags & os.O_ACCMODE == os.O_RDONLY or flags & O_PATH or name.pid is None:
+        if flags & os.O_ACCMODE == os.O_RDONLY or flags & O_PATH or name.pid is None or self._other(name):
             return False
         return name.rest in WRITABLE or name.rest == b"mem" and self._tgid(name) == caller.tgid
 
@@ -352,7 +367,7 @@ class ProcFS(Filesystem):
         if path == HOSTNAME:
             return self.processes.hostname + b"\n" if self.processes.hostname else None
         name = Name(path)
-        if name.pid is None or name.rest not in GENERATED:
+        if name.pid is None or name.rest not in GENERATED or self._other(name):
             return None
         if name.rest in MOUNT_TABLES:
             return getattr(proc_text, name.rest.decode())(self.processes.mounts())

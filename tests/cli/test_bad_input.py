@@ -28,6 +28,7 @@ def refused(done, status, *parts):
     (["--cpus", "0"], ["--cpus", "'0'"]),
     (["--timeout", "soon"], ["--timeout", "'soon'", "10m"]),
     (["--network", "lan"], ["--network", "'lan'", "host, none"]),
+    (["--pid", "100"], ["--pid", "'100'", "host, private"]),
     (["--isolation", "total"], ["--isolation", "'total'", "standard, strict, none"]),
     (["--bind", "/etc:relative"], ["--bind", "'relative'", "absolute"]),
     (["--bind", "/etc:/x:wo"], ["--bind", "'wo'", "HOST:GUEST:ro"]),

@@ -23,7 +23,8 @@ def machine(tmp_path):
 def test_the_default_is_the_hosts_root_and_the_current_directory(machine, tmp_path):
     made = machine()
     assert (made.image, made.lowers, made.cow, made.job_dir) == (b"/", [b"/"], None, bytes(tmp_path))
-    assert (made.network, made.isolation, made.command, made.root, made.user) == ("host", "standard", None, False, None)
+    assert (made.network, made.pid, made.isolation, made.command, made.root, made.user) == (
+        "host", "private", "standard", None, False, None)
 
 
 def test_image_from_the_command_line_the_environment_and_the_current_directory(machine, tmp_path):
@@ -51,13 +52,13 @@ def test_options_become_attributes(machine, tmp_path):
     (tmp_path / "data").mkdir()
     made = machine(f"--bind {tmp_path}/data:/data:ro --bind {tmp_path}/data --mem 1G --cpus 2 --timeout 10m --id job7 "
                    "--user alice --env A=1 --env HERE --env NOTHERE --clean-env --workdir /data --hostname node "
-                   "--network none --isolation strict --trace --stats -vv --discard prog --root", HERE="yes")
+                   "--network none --pid host --isolation strict --trace --stats -vv --discard prog --root", HERE="yes")
     assert made.binds == [Bind(bytes(tmp_path / "data"), b"/data", True),
                           Bind(bytes(tmp_path / "data"), bytes(tmp_path / "data"), False)]
     assert (made.mem, made.cpus, made.timeout, made.name, made.user) == (1 << 30, 2, 600, "job7", "alice")
     assert made.env == {b"A": b"1", b"HERE": b"yes"}
     assert (made.clean_env, made.workdir, made.hostname) == (True, b"/data", "node")
-    assert (made.network, made.isolation, made.trace, made.stats) == ("none", "strict", b"-", True)
+    assert (made.network, made.pid, made.isolation, made.trace, made.stats) == ("none", "host", "strict", b"-", True)
     assert (made.verbose, made.discard, made.root) == (2, True, False)
     assert made.command == [b"prog", b"--root"]
 

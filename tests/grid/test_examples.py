@@ -134,9 +134,10 @@ def test_mpi(reader):
     mpi.type()
     for name in ("one-machine", "two-machines"):
         assert (mpi.directory / name / "stdout").read_text() == "pi is 3.1415926536, by 2 ranks\n"
-    started = [mpi.user.program, "start", "--bind", "/dev/shm", "--env", "UCX_TLS=tcp,self", "--image", "mpi.squashfs", "./pi"]
-    done = subprocess.run(["mpirun.mpich", "-n", "2", *started], cwd=mpi.directory, env=mpi.user.variables, capture_output=True,
-                          text=True, stdin=subprocess.DEVNULL, timeout=300)
+    typed = (mpi.directory / "README.md").read_text().split("```\n")[1]
+    launcher, ranks, count, _, *options = shlex.split(typed)
+    done = subprocess.run([launcher, ranks, count, mpi.user.program, *options], cwd=mpi.directory,
+                          env=mpi.user.variables, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
     assert done.stdout == "pi is 3.1415926536, by 2 ranks\n", done.stderr
     mpi.user("start", "--image", "mpi.squashfs", "mpicc.openmpi", "-O2", "-o", "pi", "pi.c")
     done = mpi.user("start", "--image", "mpi.squashfs", "mpirun.openmpi", "-n", "2", "./pi")

@@ -15,6 +15,22 @@ def test_only_the_machines_processes(shell):
     assert pids[-1] in pids[:-1] and len(pids) <= 4
 
 
+def test_processes_of_the_host(run_guest):
+    """Everything that ps says of them natively, and nothing within."""
+    outside = os.getpid()
+    done = run_guest("sh", "-c", f"""
+        ps -o pid= -p {outside}; ps -e | wc -l; cat /proc/{outside}/comm; cat /proc/{outside}/environ; ls -l /proc/{outside}/exe
+        readlink /proc/{outside}/cwd; echo x >/proc/{outside}/comm; kill -0 {outside}; ls /proc/{outside}; ls /proc/$$ | wc -l
+        cat /proc/$$/status | grep TracerPid""", options=["--pid", "host"])
+    lines = done.stdout.split()
+    assert lines[0] == str(outside) and int(lines[1]) > 4
+    with open("/proc/self/comm") as file:
+        assert lines[2] == file.read().strip()
+    assert lines[3:7] == ["cmdline", "comm", "stat", "status"] and int(lines[7]) > 20 and lines[8:] == ["TracerPid:", "0"]
+    assert [line.rpartition(": ")[2] for line in done.stderr.splitlines() if line] == [
+        "No such file or directory", "No such file or directory", "Permission denied", "No such process"]
+
+
 def test_guest_names(shell, job):
     (job / "f").write_text("")
     assert shell("""

@@ -71,14 +71,23 @@ def image(tmp_path):
     return tmp_path / "image"
 
 
-@pytest.fixture
-def proc(image, tmp_path):
-    fs = ProcFS(Processes(), os.fsencode(tmp_path))
+def mounted(fs, image):
     fs.namespace = Names(os.fsencode(image))
     mount = Mount(b"/proc", fs)
     mount.node = fs.attach(mount)
     fs.mount = mount
     return fs
+
+
+@pytest.fixture
+def proc(image, tmp_path):
+    return mounted(ProcFS(Processes(), os.fsencode(tmp_path)), image)
+
+
+@pytest.fixture
+def shared_proc(image, tmp_path):
+    """As with `--pid host`."""
+    return mounted(ProcFS(Processes(), os.fsencode(tmp_path), others=True), image)
 
 
 CALLER = Caller(tgid=PID, tid=PID, cwd=b"/home/user")
@@ -119,6 +128,28 @@ def test_only_the_machines_processes_are_there(proc):
     assert walk(proc, f"{PID}").kind == stat.S_IFDIR
     assert walk(proc, f"{PID}/task/{PID}/fd").kind == stat.S_IFDIR
     assert walk(proc, f"{PID}/task/1").kind == 0
+
+
+def test_the_hosts_processes_are_seen_from_outside_only(shared_proc):
+    parent = os.getppid()
+    names = [name for name, _, _ in shared_proc.entries(CALLER, shared_proc.mount.node.dir)]
+    assert {b"%d" % PID, b"%d" % parent} <= set(names) and len(names) == len(set(names))
+    directory = walk(shared_proc, f"{parent}")
+    told = shared_proc.stat(CALLER, directory)
+    assert told.st_uid == os.stat(f"/proc/{parent}").st_uid and told.st_ctime_ns == os.stat(f"/proc/{parent}").st_ctime_ns
+    below = shared_proc.directory(CALLER, directory)
+    assert {name for name, _, _ in shared_proc.entries(CALLER, below)} == {b"stat", b"status", b"cmdline", b"comm"}
+    assert not shared_proc.plain_directory(below)
+    for name in ("stat", "status", "cmdline", "comm"):
+        node = walk(shared_proc, f"{parent}/{name}")
+        assert shared_proc.open(CALLER, node, os.O_RDONLY, 0) == b"/proc/%d/%s" % (parent, name.encode())
+        assert not shared_proc.by_hand(CALLER, node, os.O_WRONLY)
+        with pytest.raises(PermissionError):
+            shared_proc.open(CALLER, node, os.O_WRONLY, 0)
+    for name in ("environ", "maps", "mem", "fd", "exe", "cwd", "root", "task", "ns"):
+        assert shared_proc.lookup(CALLER, below, name.encode()).kind == 0
+    assert walk(shared_proc, f"{PID}/task/{PID}/fd").kind == stat.S_IFDIR
+    assert walk(shared_proc, "1234567890").kind == 0
 
 
 def test_self(proc):
