@@ -67,6 +67,12 @@ def _excepted(directory):
     return bits
 
 
+def _changes_unseen(directory):
+    """Whether guests make names in a directory by themselves where they name it by a text that has an entry."""
+    native = directory.fs.native(directory)
+    return native is not None and native[1] and not directory.mounts
+
+
 class FastPath:
     """`image`, `own`: the Patched copies of the image's files, kept in the cache, and of what the machine's users make, in
     the run directory. Made only where Landlock is the wall (DESIGN §4.2)."""
@@ -368,7 +374,7 @@ class FastPath:
             self.tlb.put(tlb.DIRECTORY, base, text, tlb.MERGED, 0, b"")
             return False
         host, writable, verify = native
-        flags = for_root
+        flags = for_root | (tlb.INSIDE if directory.upper is not None and directory.lowers else 0)
         excepted = _excepted(directory)
         if not excepted and directory.fs.plain_directory(directory):
             flags |= tlb.LISTABLE
@@ -418,5 +424,5 @@ class FastPath:
             of_layer = node.mount.fs.recorded_file(node)
             self.recorded.missed(node, of_layer)
             self.tlb.put(tlb.NAME, base, path, tlb.FILE, flags | (tlb.RECORDED if of_layer else 0), node.host)
-        elif not node.kind and not pure and name not in directory.given_out:
+        elif not node.kind and not pure and name not in directory.given_out and not _changes_unseen(directory):
             self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, flags, b"")

@@ -12,7 +12,7 @@ from apppot.platform.layout import TLB_OFFSET
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 232
 DIRECTORY, NAME, CWD, LIBRARY = 1, 2, 3, 4 # key spaces
 MERGED, PURE, FILE, ABSENT, PLACE = range(5)   # kinds
-WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK = (1 << bit for bit in range(8))
+WRITABLE, LISTABLE, VERIFY, DEEP, RECORDED, FOR_ROOT, OWNED, LINK, INSIDE = (1 << bit for bit in range(9))
 OFF, PLAIN, ROOT = range(3)                # modes of a process
 LOADED, NEARLY, LOADING = range(3)         # how far its dynamic loader is: struct state of stub/fast.h
 CWD_UNKNOWN, CWD_KNOWN, CWD_SHARED = range(3)  # what it knows of its current directory

@@ -21,8 +21,9 @@ enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind 
 /* Flags of an entry. RECORDED: it leads into a layer of which the supervisor knows more than the disk says, so an inode
  * that is not in the inode table is a miss. FOR_ROOT: only virtual root may search all directories on the way. OWNED:
  * the directory has a record, so the host's kernel does not know who may make names in it. LINK: the name is a symlink's,
- * and the entry that of what it leads to. */
-enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64, LINK = 128 };
+ * and the entry that of what it leads to. INSIDE: the directory itself has a lower part, too, though nothing is in that: the
+ * entry is for names in it, and not for its own. */
+enum { WRITABLE = 1, LISTABLE = 2, VERIFY = 4, DEEP = 8, RECORDED = 16, FOR_ROOT = 32, OWNED = 64, LINK = 128, INSIDE = 256 };
 enum { FAST_OFF = 0, FAST_PLAIN = 1, FAST_ROOT = 2 };                   /* struct state's mode */
 enum { LOADED = 0, NEARLY = 1, LOADING = 2 };                           /* and its loading: NEARLY has the C library */
 /* What it knows of its current directory. SHARED: another task's chdir may change it, or this memory is another's too, so it is

@@ -239,7 +239,8 @@ int translate_name(struct name *n, int follow) {
     n->direct = 0;
     if (!known || n->kind == PLACE) {
         if (!known && !follow) return 0;
-        if (!find(n, n->length, SPACE_DIRECTORY) || n->kind == MERGED || !searchable(n) || !unchanged(n)) return 0;
+        if (!find(n, n->length, SPACE_DIRECTORY) || n->kind == MERGED || n->flags & INSIDE || !searchable(n) || !unchanged(n))
+            return 0;
     }
     n->dirfd = AT_FDCWD;
     return 1;

@@ -180,6 +180,7 @@ class Layers(ImageLayers):
             return
         directory.node.upper = True
         directory.below = {}
+        directory.data = None
         try:
             directory.whiteouts = {name[4:] for name in os.listdir(upper) if name[:4] == WHITEOUT}
             if OPAQUE_NAME in directory.whiteouts:
@@ -280,13 +281,20 @@ class Layers(ImageLayers):
         return lstat(upper).st_dev
 
     def native(self, directory):
-        if directory.upper is not None and not directory.lowers:
+        if directory.upper is not None and (not directory.lowers or self._all_in_upper(directory)):
             return directory.upper, True, False     # markers in it hide nothing, and guests can't name them
         if self.lazy and directory.upper is None and not self._complete(directory.lowers[0], needed=False):
             return None                             # the host does not know all of its names
         if not self.plain_directory(directory):
             return None
         return directory.lowers[0] or b"/", False, False
+
+    def _all_in_upper(self, directory):
+        """Whether there is nothing in the lower parts of a merged directory, as in an image's /tmp."""
+        if directory.data is None:
+            directory.data = not any(lower in self.in_part or not self._complete(lower, needed=False) or _has_entries(lower)
+                                     for lower in directory.lowers)
+        return directory.data
 
     def plain_directory(self, directory):
         lowers = directory.lowers
@@ -332,3 +340,12 @@ def merged_attributes(seen, directory):
     lower = lstat(directory.node.host)
     seen.st_dev, seen.st_ino, seen.st_nlink = lower.st_dev, lower.st_ino, 1
     return seen
+
+
+def _has_entries(host):
+    """Whether a host directory has any, or may have: perhaps only its owner can see."""
+    try:
+        with os.scandir(host or b"/") as entries:
+            return next(entries, None) is not None
+    except PermissionError:
+        return True

@@ -96,7 +96,7 @@ class Directory:
     whiteouts     names hidden by whiteouts in `upper`
     below         cached lower children (name -> Node) of a directory that has an upper part
     rel           path below the root of its file system, without "/" at the ends
-    data          for other file systems to use
+    data          for the file system to use
     given_out     names that guests were told they may create natively: whether they exist is never cached
     """
 

@@ -49,17 +49,18 @@ def expected(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def image_with_tree(debian_tree):
-    """The Debian tree, by hard links, with the stress test's directories in it as lower ones."""
+    """The Debian tree, by hard links, with the stress test's directories in it as lower ones, below `srv` an empty one alone."""
     image = debian_tree.parent / f"stress-{os.getpid()}"
     subprocess.run(["cp", "-al", debian_tree, image], check=True)
     subprocess.run([sys.executable, "-c", TREE, str(image / "opt" / "stress")], check=True)
+    (image / "srv" / "stress" / "1" / "2" / "3" / "4" / "5" / "6").mkdir(parents=True)
     yield image
-    subprocess.run(["chmod", "-R", "u+rwX", image / "opt"], check=True)
+    subprocess.run(["chmod", "-R", "u+rwX", image / "opt", image / "srv"], check=True)
     shutil.rmtree(image)
 
 
 @pytest.mark.parametrize("isolation", ["standard", "strict"])
-@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress", "host:/tmp/stress"])
+@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress", "/srv/stress", "host:/tmp/stress"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_namespace_operations(run_guest, expected, image_with_tree, job, seed, place, isolation):
     (job / STRESS.name).write_bytes(STRESS.read_bytes())
@@ -71,20 +72,21 @@ def test_namespace_operations(run_guest, expected, image_with_tree, job, seed, p
     if place.startswith("/opt"):
         done = run_guest("python3", *stress(seed, place), options=options, image=image_with_tree, check=True)
     else:
+        more = more or {"image": image_with_tree}
         done = run_guest("sh", "-c", 'python3 tree.py "$4" && exec python3 "$@"', "sh", *stress(seed, place),
                          options=options, check=True, **more)
     assert done.stdout.splitlines() == expected(seed).splitlines()
 
 
-@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress"])
+@pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress", "/srv/stress"])
 def test_namespace_operations_with_owners(run_guest, image_with_tree, job, place):
     """As virtual root, who gives files away and changes their modes; there is nothing native to compare with."""
     (job / STRESS.name).write_bytes(STRESS.read_bytes())
     (job / "tree.py").write_text(TREE)
     runs = {}
     for isolation in "standard", "strict":
-        done = run_guest("sh", "-c", 'test -d "$3" || python3 tree.py "$3"; exec python3 namespace_stress.py --owners "$@"',
-                         "sh", "3", str(STEPS), place, options=["--root", "--isolation", isolation], image=image_with_tree,
+        done = run_guest("sh", "-c", 'test -d "$3/1/2/3/4/5/6/a" || python3 tree.py "$3"; '
+                         'exec python3 namespace_stress.py --owners "$@"', "sh", "3", str(STEPS), place, options=["--root", "--isolation", isolation], image=image_with_tree,
                          check=True)
         runs[isolation] = done.stdout.splitlines()
         subprocess.run(["chmod", "-R", "u+rwX", job], check=True)
@@ -98,6 +100,36 @@ def test_repeated_calls_make_no_stops(run_guest):
     total = int(re.search(r"(\d+) calls intercepted", done.stderr)[1])
     off = run_guest("python3", "-S", "-c", script, options=["--stats", "--isolation", "strict"], check=True)
     assert total < 1000 < 6000 < int(re.search(r"(\d+) calls intercepted", off.stderr)[1])
+
+
+def test_names_in_a_directory_whose_lower_part_is_empty(run_guest):
+    """An image's /tmp: names in it make no stops, it is itself as ever, and what is missing by one name is there by another."""
+    script = """
+import os
+top = os.stat("/tmp")
+def itself():
+    opened = os.open("/tmp", os.O_RDONLY)
+    seen = os.stat("/tmp"), os.lstat("/tmp/"), os.stat("/tmp/."), os.fstat(opened)
+    os.close(opened)
+    assert all((one.st_dev, one.st_ino, one.st_mode) == (top.st_dev, top.st_ino, top.st_mode) for one in seen)
+for number in range(1000):
+    os.close(os.open("/tmp/new", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    os.rename("/tmp/new", "/tmp/old"), os.stat("/tmp/old"), os.link("/tmp/old", "/tmp/new"), os.unlink("/tmp/old")
+    os.unlink("/tmp/new")
+os.chdir("/tmp")
+for number in range(5):
+    itself()
+    assert not os.path.exists(f"{number}") and not os.path.lexists(f"{number}") and not os.access(f"{number}", 0)
+    open(f"/tmp/{number}", "w").close()
+    os.stat(f"{number}"), os.stat(f"/tmp/{number}")
+    os.mkdir(f"/tmp/d{number}"), os.stat(f"d{number}"), open(f"d{number}/file", "w").close()
+    assert sorted(os.listdir("/tmp")) == sorted(os.listdir(".")) == sorted(f"{d}{n}" for d in ("", "d") for n in range(number + 1))
+    os.rename(f"/tmp/{number}", "/tmp/other")
+    assert not os.path.exists(f"{number}")
+    os.rename("other", f"/tmp/{number}")
+"""
+    done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
+    assert all(_counted(done, call) < 100 for call in ("openat", "rename", "newfstatat", "link", "unlink"))
 
 
 def test_readlink_of_what_is_no_link(run_guest):

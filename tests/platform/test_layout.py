@@ -72,7 +72,8 @@ def test_the_translation_cache_has_one_layout():
         tlb.DIRECTORY, tlb.NAME, tlb.CWD, tlb.LIBRARY]
     assert [numbers[name] for name in ("LOADED", "NEARLY", "LOADING")] == [tlb.LOADED, tlb.NEARLY, tlb.LOADING]
     assert [numbers[f"CWD_{name}"] for name in ("UNKNOWN", "KNOWN", "SHARED")] == [tlb.CWD_UNKNOWN, tlb.CWD_KNOWN, tlb.CWD_SHARED]
-    for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP", "RECORDED", "FOR_ROOT", "OWNED"):
+    for name in ("MERGED", "PURE", "FILE", "ABSENT", "WRITABLE", "LISTABLE", "VERIFY", "DEEP", "RECORDED", "FOR_ROOT", "OWNED",
+                 "INSIDE"):
         assert numbers[name] == getattr(tlb, name)
     assert [numbers[name] for name in ("INODE_BITS", "INODE_PROBES", "RECORD_BITS", "TOLD", "WHOLE", "NOTHING", "LISTED")] == [
         inodes.INODE_BITS, inodes.PROBES, inodes.RECORD_BITS, inodes.TOLD, inodes.WHOLE, inodes.NOTHING, inodes.LISTED]
