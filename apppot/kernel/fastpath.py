@@ -263,6 +263,8 @@ class FastPath:
         if name in (b"", b".", b"..") or name.startswith(b".wh."):
             if path == b".":
                 self._put_open_directory(self.ns.at(task.directory(dirfd)), _start(task, dirfd))
+            elif name == b"." and head.rpartition(b"/")[2] not in (b"", b".", b".."):
+                self._put_dotted(task, dirfd, head, whole)
             return
         base, start = (0, 0), None
         if path[:1] != b"/":
@@ -293,6 +295,13 @@ class FastPath:
                 writable = tlb.WRITABLE if node.kind == _S_IFCHR else 0
                 self.tlb.put(tlb.NAME, base, path, tlb.FILE, writable | for_root, node.host)
 
+    def _put_dotted(self, task, dirfd, path, whole):
+        """The entries of a name to which "/." was added: what `resolve` keeps is of the name without it."""
+        try:
+            self.ns.resolve(task.caller, path, None if path[:1] == b"/" else task.directory(dirfd))
+        finally:
+            self._put(task, dirfd, path, whole)
+
     def _put_missing(self, task, path, base, start):
         """The entry of a name that leads through a missing directory, where only the supervisor could make that."""
         head = path.rpartition(b"/")[0]
@@ -304,7 +313,7 @@ class FastPath:
                 continue
             directory = node.parent
             if not node.kind and directory.fs.cached and node.name not in directory.given_out \
-                    and (directory.mounts or directory.fs.native(directory) is None):
+                    and not _changes_unseen(directory):
                 self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, self._for_root(task, head, start), b"")
             return
 

@@ -14,11 +14,20 @@
 
 enum { FOLLOW = 1 };
 
+/* Whether the caller may do that with a file that is no symlink. What the host's user may do, virtual root may too; where it is
+ * refused the supervisor says so. */
+static int allows(struct name *n, struct stat64 *st, int mode) {
+    struct inode i;
+    int found = recorded(st->dev, st->ino, n->flags, &i);
+    if (found != NO_RECORD) return found == RECORD && permitted(&i, st, mode);
+    return !mode || CALL4(NR_faccessat, n->dirfd, n->host, mode, 0) == 0;   /* F_OK: it is there */
+}
+
 static int stat_at(struct frame *f, struct name *n, struct stat64 *buffer, int flags, int how) {
     long result = CALL4(NR_newfstatat, n->dirfd, n->host, buffer, flags | AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
     if (result < 0 || (how & FOLLOW && (buffer->mode & S_IFMT) == S_IFLNK)
-        || (n->slash && (buffer->mode & S_IFMT) != S_IFDIR))
+        || (n->slash && (buffer->mode & S_IFMT) != S_IFDIR) || (n->dotted && !allows(n, buffer, X_OK)))
         return MISS;
     return show_stat(buffer, n->flags) ? (f->result = 0, HIT) : MISS;
 }
@@ -47,8 +56,8 @@ static int do_stat(struct frame *f, int dirfd, const char *path, void *buffer, i
     if (dirfd == AT_FDCWD && path[0] == '.' && !path[1])
         return !(flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
                && CALL4(NR_newfstatat, AT_FDCWD, ".", buffer, AT_SYMLINK_NOFOLLOW) == 0 ? show_open(f, buffer) : MISS;
-    int how = flags & AT_SYMLINK_NOFOLLOW ? 0 : FOLLOW;
-    if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) || !split_any(&n, dirfd, path)) return MISS;
+    if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) || !split_dotted(&n, dirfd, path)) return MISS;
+    int how = flags & AT_SYMLINK_NOFOLLOW && !n.dotted ? 0 : FOLLOW;
     for (int known = translate(&n);; known = 0) {
         if (!known && !translate_name(&n, how)) return MISS;
         if (!known && absent(f, &n)) return HIT;
@@ -85,10 +94,9 @@ static int do_statx(struct frame *f) {
 static int do_access(struct frame *f, int dirfd, const char *path, int mode, int flags) {
     struct name n;
     struct stat64 st;
-    struct inode i;
     uint32_t before = header()->unsettled;
-    /* What the host user may do, virtual root may too; whatever is refused is a miss. The host follows symlinks here, so
-     * what is called must be none. An entry of a file says so, unless one is put there just now. */
+    /* The host follows symlinks here, so what is called must be none. An entry of a file says so, unless one is put there
+     * just now. */
     if (mode & ~7 || flags & ~(AT_EACCESS | AT_SYMLINK_NOFOLLOW) || !split_any(&n, dirfd, path)) return MISS;
     if (!translate(&n)) {
         if (!translate_name(&n, !(flags & AT_SYMLINK_NOFOLLOW))) return MISS;
@@ -103,11 +111,7 @@ static int do_access(struct frame *f, int dirfd, const char *path, int mode, int
     result = CALL4(NR_newfstatat, n.dirfd, n.host, &st, AT_SYMLINK_NOFOLLOW);
     if (result == -ENOENT) return f->result = result, HIT;
     if (result < 0 || (st.mode & S_IFMT) == S_IFLNK || (n.slash && (st.mode & S_IFMT) != S_IFDIR)) return MISS;
-    int found = recorded(st.dev, st.ino, n.flags, &i);
-    if (found != NO_RECORD) return found == RECORD && permitted(&i, &st, mode) ? (f->result = 0, HIT) : MISS;
-    if (!mode) return f->result = 0, HIT;           /* F_OK: it is there */
-    result = CALL4(NR_faccessat, n.dirfd, n.host, mode, 0);
-    return result < 0 ? MISS : (f->result = 0, HIT);
+    return allows(&n, &st, mode) ? (f->result = 0, HIT) : MISS;
 }
 
 static int do_readlink(struct frame *f, int dirfd, const char *path, char *buffer, long size) {

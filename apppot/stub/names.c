@@ -151,7 +151,8 @@ int special(const char *text, uint32_t length) {
                               || (length > 3 && text[1] == 'w' && text[2] == 'h' && text[3] == '.'));
 }
 
-int split_any(struct name *n, int dirfd, const char *path) {
+/* "NAME/." is NAME for who may search it. */
+int split_dotted(struct name *n, int dirfd, const char *path) {
     uint32_t i, end, slash = 0;
     n->dirfd = dirfd;
     n->path = path;
@@ -164,6 +165,12 @@ int split_any(struct name *n, int dirfd, const char *path) {
         if (i == HOST_MAX - 1) return 0;
     }
     n->slash = end != i;
+    n->dotted = slash > 1 && end == slash + 1 && path[slash] == '.';
+    if (n->dotted) {
+        n->slash = 1;
+        for (end = slash; end && path[end - 1] == '/';) end--;
+        for (slash = end; slash && path[slash - 1] != '/';) slash--;
+    }
     n->length = end;
     n->last = path + slash;
     n->head = slash ? slash - 1 : 0;
@@ -171,6 +178,8 @@ int split_any(struct name *n, int dirfd, const char *path) {
     n->direct = path[0] != '/' && !slash;
     return path[0] == '/' || base(n, dirfd);
 }
+
+int split_any(struct name *n, int dirfd, const char *path) { return split_dotted(n, dirfd, path) && !n->dotted; }
 
 int split(struct name *n, int dirfd, const char *path) { return split_any(n, dirfd, path) && !n->slash; }
 
@@ -233,8 +242,8 @@ int translate(struct name *n) {
 /* An entry of the whole name: of a file or nothing in a directory of several layers, or a file behind a symlink; else that
  * of the directory which has this name, or which a symlink of this name leads to. */
 int translate_name(struct name *n, int follow) {
-    if (n->slash) return 0;
     int known = find(n, n->length, SPACE_NAME);
+    if (n->slash && !(known && n->kind == ABSENT) && !(n->dotted && follow)) return 0;
     if (known && (!searchable(n) || (n->flags & LINK && !follow))) return 0;
     n->direct = 0;
     if (!known || n->kind == PLACE) {

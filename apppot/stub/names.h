@@ -13,6 +13,7 @@ struct name {
     const char *path, *last;
     uint32_t head, length;              /* of the directory text without its last "/", of the whole without those behind it */
     int slash;                          /* it ended in "/": only a directory may have it */
+    int dotted;                         /* in "/.", which `length` is without: only who may search it gets an answer */
     uint64_t dev, ino;                  /* of the directory a relative name starts from */
     uint64_t host_dev, host_ino;        /* of the entry that was found */
     uint32_t kind, flags, host_length, generation, mount;
@@ -27,8 +28,9 @@ struct name {
 static inline volatile struct header *header(void) { return (volatile struct header *)TLB_BASE; }
 static inline volatile struct state *state(void) { return (volatile struct state *)FAST_STATE; }
 
-int split_any(struct name *n, int dirfd, const char *path);     /* takes it apart; 0: it is for the supervisor */
-int split(struct name *n, int dirfd, const char *path);         /* the same of one that does not end in "/" */
+int split_dotted(struct name *n, int dirfd, const char *path);  /* takes it apart; 0: it is for the supervisor */
+int split_any(struct name *n, int dirfd, const char *path);     /* the same of one that does not end in "/." */
+int split(struct name *n, int dirfd, const char *path);         /* nor in "/" */
 int base(struct name *n, int dirfd);                            /* of a descriptor alone */
 int special(const char *text, uint32_t length);                 /* a component that is no ordinary name */
 int find(struct name *n, uint32_t length, uint32_t space);

@@ -86,8 +86,8 @@ def test_namespace_operations_with_owners(run_guest, image_with_tree, job, place
     runs = {}
     for isolation in "standard", "strict":
         done = run_guest("sh", "-c", 'test -d "$3/1/2/3/4/5/6/a" || python3 tree.py "$3"; '
-                         'exec python3 namespace_stress.py --owners "$@"', "sh", "3", str(STEPS), place, options=["--root", "--isolation", isolation], image=image_with_tree,
-                         check=True)
+                         'exec python3 namespace_stress.py --owners "$@"', "sh", "3", str(STEPS), place,
+                         options=["--root", "--isolation", isolation], image=image_with_tree, check=True)
         runs[isolation] = done.stdout.splitlines()
         subprocess.run(["chmod", "-R", "u+rwX", job], check=True)
         shutil.rmtree(job / "stress", ignore_errors=True)
@@ -277,6 +277,52 @@ all()
         for isolation in "standard", "strict":
             told[isolation] = run_guest("python3", "-S", "-c", script, options=[*root, "--isolation", isolation], check=True).stdout
         assert told["standard"] == told["strict"]
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_names_that_end_in_a_dot(run_guest, root):
+    """As compilers name directories; also by way of what is missing, which may come to be there, and where nobody may search."""
+    place = "/opt" if root else "/tmp"
+    script = LOOK + f"""
+place = {place!r}
+names = ("/usr/bin/.", "/usr/bin/./", "/usr/bin//.", "/usr/bin/../lib/.", "/usr/bin/../new/a/.", "/usr/new/a", "/lib/.", "/etc/.",
+         "/etc/passwd/.", "/usr/bin/env/.", "/.", "//.", "/usr/./.", "/usr/../.", place + "/d/.", place + "/d/e/.", place + "/l/.",
+         place + "/d/../new/a/.", place + "/d/../new/a", place + "/new/.", place + "/d/file/.")
+def all():
+    look(*names)
+    os.chdir(place)
+    look("d/.", "d/e/.", "./.", "l/.", "d/../new/a/.", "new/a/.")
+os.makedirs(place + "/d/e"), os.symlink("d", place + "/l"), open(place + "/d/file", "w").close()
+all()
+os.makedirs(place + "/new/a")
+all()
+os.rmdir(place + "/new/a"), open(place + "/new/a", "w").close()
+all()
+for mode in 0o600, 0o300, 0o711:
+    os.chmod(place + "/d", mode)
+    all()
+os.rename(place + "/d", place + "/f"), os.symlink("f", place + "/d")
+all()
+if place == "/opt":
+    os.makedirs("/usr/new/a")
+    all()
+"""
+    options = ["--root"] if root else []
+    told = {isolation: run_guest("python3", "-S", "-c", script, options=[*options, "--isolation", isolation], check=True).stdout
+            for isolation in ("standard", "strict")}
+    assert told["standard"] == told["strict"]
+    assert f"{place}/d/. ('0o40600'" in told["strict"] if root else f"{place}/d/. Permission denied" in told["strict"]
+
+
+def test_what_compilers_look_for_makes_no_stops(run_guest):
+    script = """
+import os
+for _ in range(1000):
+    for name in "/usr/bin/.", "/usr/lib/../lib/.", "/usr/bin/../missing/lib/.", "/usr/bin/../missing/lib/crt1.o":
+        os.access(name, os.R_OK) if name.endswith("o") else os.path.isdir(name)
+"""
+    done = run_guest("python3", "-S", "-c", script, options=["--stats"], check=True)
+    assert _counted(done, "newfstatat") < 100 and _counted(done, "access") < 100
 
 
 def test_files_that_are_looked_at_without_following_make_no_stops(run_guest):
