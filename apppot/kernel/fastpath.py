@@ -23,6 +23,7 @@ _S_IFREG, _S_IFDIR, _S_IFLNK, _S_IFCHR = 0o100000, 0o040000, 0o120000, 0o020000
 _LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the latter had open(2) too
 _STARTS = 1000                             # starting points of relative names whose entries are remembered to be made
 _LOADED = 1000                             # programs whose segments are remembered
+_LATELY, _AGAIN = 64, 16                   # so many names; one of so many misses
 _OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
@@ -84,6 +85,7 @@ class FastPath:
         executable = not os.statvfs(running.run_dir).f_flag & os.ST_NOEXEC
         self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
         self._starts = {}                  # (st_dev, st_ino) of a starting point -> generation that its entry was made in
+        self._lately = {}                  # what missed lately, see _just_put -> how often
         self._with_segment = {}            # host path of a copy -> (Elf of the original, Elf of the copy)
         self.plain = Caller(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups()))
         self.recorded = Recorded(running.window, self.ns.ownership.records, self.tlb.now_recorded, self.tlb.switch_off)
@@ -232,11 +234,25 @@ class FastPath:
                     text = task.read_path(regs[path])
                     fd = _AT_FDCWD if dirfd is None else Int(task, regs[dirfd])
                     if text:
-                        self._put(task, fd, text, number not in _CHANGING)
+                        if not self._just_put(task, number, text):
+                            self._put(task, fd, text, number not in _CHANGING)
                     elif number == _NEWFSTATAT:
                         self._put_descriptor(task, fd)
         except OSError:
             return
+
+    def _just_put(self, task, number, text):
+        """Whether the entries of an absolute name are there: it misses since it can't be served, as that of a device. Now and then
+        they are made all the same: others may have taken their places."""
+        if text[:1] != b"/":
+            return False
+        lately = self._lately
+        key = number, text, task.creds.virtual, task.creds.fsuid, self.tlb.generation, self.tlb.names
+        count = lately.get(key, 0)
+        if len(lately) >= _LATELY:
+            lately.clear()
+        lately[key] = count + 1
+        return count >= 2 and count % _AGAIN != 0
 
     def _put_cwd(self, task):
         path = task.caller.cwd

@@ -29,11 +29,11 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Tlb:
-    """Writes the cache. `memory` is the window's map. `generation`: of directories."""
+    """Writes the cache. `memory` is the window's map. `generation`: of directories; `names`: of names."""
 
     def __init__(self, memory, uid, gid):
         self._memory, self._on = memory, 1
-        self.generation = self._names = 1
+        self.generation = self.names = 1
         self._recorded = self._unsettled = 0
         self._uid, self._gid = uid, gid
         self._places = {}                  # host directory -> offsets of entries that lead there, in this generation
@@ -41,7 +41,7 @@ class Tlb:
         self._header()
 
     def _header(self):
-        _HEADER.pack_into(self._memory, TLB_OFFSET, self._on, self.generation, self._names, self._recorded, self._uid, self._gid,
+        _HEADER.pack_into(self._memory, TLB_OFFSET, self._on, self.generation, self.names, self._recorded, self._uid, self._gid,
                           self._unsettled)
 
     def switch_off(self):
@@ -67,7 +67,7 @@ class Tlb:
                 _WORD.pack_into(memory, place, sequence + 1 & 0xFFFFFFFF)
 
     def names_changed(self):
-        self._names += 1
+        self.names += 1
         self._header()
 
     def now_recorded(self):
@@ -104,7 +104,7 @@ class Tlb:
         memory = self._memory
         sequence = _WORD.unpack_from(memory, place)[0]
         _WORD.pack_into(memory, place, sequence | 1)
-        generation = self.generation if space == DIRECTORY else self._names
+        generation = self.generation if space == DIRECTORY else self.names
         _WORD.pack_into(memory, place + 4, key)
         _ENTRY.pack_into(memory, place + 8, space, generation, *base, *identity, len(text), len(host), kind, flags, mount, excepted,
                          text, host)
@@ -119,7 +119,7 @@ class Tlb:
             kind, generation, dev, ino, _, _, length, _, _, _, _, _, known, _ = _ENTRY.unpack_from(self._memory, place + 8)
             if hashed == key and (kind, dev, ino) == (space, *base) and known[:length] == text:
                 return place
-            if void is None and generation != (self.generation if kind == DIRECTORY else self._names):
+            if void is None and generation != (self.generation if kind == DIRECTORY else self.names):
                 void = place
         if void is not None:
             return void

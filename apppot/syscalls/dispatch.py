@@ -13,7 +13,9 @@ def entry(number):
         return _entries[number]
     except KeyError:
         row = table.by_number.get(number)
-        handler = syscalls.handler(row.name) if row is not None and row.stops else None
+        if row is None:
+            return None                    # not kept: a guest can make up many numbers
+        handler = syscalls.handler(row.name) if row.stops else None
         found = _entries[number] = None if handler is None else (handler, decoders_of(handler))
         return found
 
