@@ -8,6 +8,7 @@ import may take, which is three times the warm time and the time to read what wa
 some 1,000 files in the cache, so what making one takes there is told as well.
 """
 
+import argparse
 import ctypes
 import mmap
 import os
@@ -171,11 +172,27 @@ def unpacking(place, name, image):
     return statistics.median(ours), statistics.median(theirs)
 
 
+def arguments():
+    about, _, more = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.images", description=about.partition(": ")[2], epilog=more,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", metavar="IMAGE", nargs="?", type=os.path.abspath, help="an image with NumPy, of any format")
+    given = parser.parse_args()
+    if given.image is not None and not os.path.exists(given.image):
+        parser.error(f"{given.image}: no such image")
+    for program, package in (("mksquashfs", "squashfs-tools"), ("mke2fs", "e2fsprogs")):
+        if shutil.which(program) is None:
+            parser.error(f"{program} is missing: apt-get install {package}")
+    return given
+
+
 def main():
+    os.environ["PATH"] += ":/usr/sbin:/sbin"          # where Debian has mke2fs and debugfs
+    given = arguments()
     with tempfile.TemporaryDirectory(prefix="images-", dir=os.environ.get("TMPDIR", "/var/tmp")) as directory:
         place = Place(directory)
-        if sys.argv[1:]:
-            tell_importing(place, os.path.abspath(sys.argv[1]))
+        if given.image is not None:
+            tell_importing(place, given.image)
         images, both = make(place, tree())
         directory_start = statistics.median(place.start(both) for _ in range(ROUNDS))
         print(f"directory: warm start {directory_start * 1000:.0f} ms")

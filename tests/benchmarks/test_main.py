@@ -13,9 +13,9 @@ SOURCE = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def benchmarks(*arguments, cwd):
+def benchmarks(*arguments, cwd, module="benchmarks"):
     path = os.pathsep.join(filter(None, (str(SOURCE), os.environ.get("PYTHONPATH"))))
-    return subprocess.run([sys.executable, "-m", "benchmarks", *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
+    return subprocess.run([sys.executable, "-m", module, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": path}, stdin=subprocess.DEVNULL, timeout=300)
 
 
@@ -46,5 +46,20 @@ def test_one_workload_with_all_outputs(tmp_path):
 ])
 def test_wrong_usage_is_one_line_and_2(tmp_path, arguments, said):
     done = benchmarks(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module, wrong, said", [
+    ("benchmarks.images", ["gone.img"], "gone.img: no such image"),
+    ("benchmarks.images", ["--quick"], "unrecognized arguments: --quick"),
+    ("benchmarks.snapshots", ["x"], "unrecognized arguments: x"),
+    ("tests.faults.load", ["turnover", "60"], "60 is too few; say 501 or more"),
+    ("tests.faults.load", ["machines", "0"], "0 is too few; say 1 or more"),
+])
+def test_the_other_programs_that_measure(tmp_path, module, wrong, said):
+    shown = benchmarks("--help", cwd=tmp_path, module=module)
+    assert shown.returncode == 0 and "usage: " in shown.stdout
+    done = benchmarks(*wrong, cwd=tmp_path, module=module)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr

@@ -103,7 +103,10 @@ def many(place, image, script, count):
     return there and output == b"True\n", *used, machine.said()
 
 
-def turnover(place, image, count, early=500):
+EARLY = 500         # processes after which the supervisor's memory is compared with that at the end
+
+
+def turnover(place, image, count, early=EARLY):
     """The supervisor's MiB after `early` processes and after all `count`, and the seconds in between."""
     machine = Machine(place, image, "python3", "-S", "-c", TURNOVER, str(count), str(early - 1), stdin=subprocess.PIPE)
     memory, times = [], []
@@ -152,10 +155,13 @@ def available():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.load", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("processes", "threads", "turnover", "machines"))
     parser.add_argument("count", type=int)
     chosen = parser.parse_args()
+    least = EARLY + 1 if chosen.what == "turnover" else 1
+    if chosen.count < least:
+        parser.error(f"{chosen.what}: {chosen.count} is too few; say {least} or more")
     with tempfile.TemporaryDirectory() as name:
         place, image = Path(name), make_tree.tree()
         if chosen.what == "machines":
