@@ -27,6 +27,8 @@ fakechroot         lets an ordinary user make the tree of the guests where there
 fakeroot           for fakechroot
 fdisk              makes disk images with partitions
 git                a real program that the tests run
+liblzo2-dev        python-lzo is compiled with it, which reads squashfs images
+libpython3-dev     and with this
 make               builds a Debian package inside a guest
 mmdebstrap         makes the Debian root tree that guests run in
 musl-tools         guest programs with another C library
@@ -169,6 +171,13 @@ install_apppot() {
         echo "$code" >"$base/code"
     fi
     (cd "$source" && PYTHONDONTWRITEBYTECODE=1 "$python" -m apppot.stub.build >/dev/null)
+}
+
+# What squashfs images compressed with lzo need; it comes as source only.
+install_lzo() {
+    "$python" -c 'import lzo' 2>/dev/null && return 0
+    rm -rf "$source/build"
+    $pip --no-build-isolation "$source[lzo]" || die "python-lzo was not installed; see the lines above"
 }
 
 # Run a command as an ordinary user with the environment first on its PATH.
