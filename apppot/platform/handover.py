@@ -23,7 +23,8 @@ _RET_USER_NOTIF, _RET_ALLOW = 0x7FC00000, 0x7FFF0000
 _RECV, _SEND, _ADDFD = 0xC0502100, 0xC0182101, 0x40182103
 _NOTIF, _RESPONSE, _ADD = struct.Struct("<QII64x"), struct.Struct("<QqiI"), struct.Struct("<QIIII")
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
-_PATIENCE = 50                             # milliseconds; the task is on its way, unless it was killed
+_PATIENCE = 50                             # milliseconds, after which the task is looked at: is it still on its way?
+_ON_THE_WAY = b"RSDI"                      # states of proc(5) in which a task can be before, or in, the call
 
 
 def _install(word):
@@ -73,24 +74,44 @@ class Handover:
         self._poll.register(listener, select.POLLIN)
 
     def give(self, tid, fd, flags):
-        """Task `tid` was sent into the call: its result becomes a duplicate of `fd`, with O_CLOEXEC if that is in `flags`."""
-        while any(event & select.POLLIN for _, event in self._poll.poll(_PATIENCE)):
+        """Task `tid` was sent into the call: its result becomes a duplicate of `fd`, with O_CLOEXEC if that is in `flags`.
+
+        Until it is there, or dead or stopped again. Others that come meanwhile have found the word somewhere: they are refused.
+        """
+        while _state(tid) in _ON_THE_WAY:
+            if not any(event & select.POLLIN for _, event in self._poll.poll(_PATIENCE)):
+                continue
             notice = bytearray(_NOTIF.size)
             try:
                 fcntl.ioctl(self.listener, _RECV, notice)
-                number, pid, _ = _NOTIF.unpack(notice)
-                response = (0, -ENOSYS)
-                if pid == tid:
-                    added = bytearray(_ADD.pack(number, 0, fd, 0, flags & os.O_CLOEXEC))
-                    response = (fcntl.ioctl(self.listener, _ADDFD, added), 0)
-            except OSError:                # it was killed, or a signal came first: then it makes its call again
-                return
-            try:
-                fcntl.ioctl(self.listener, _SEND, bytearray(_RESPONSE.pack(number, *response, 0)))
-            except OSError:
-                return
+            except OSError:                # who called is gone, or has got a signal
+                continue
+            number, pid, _ = _NOTIF.unpack(notice)
+            self._answer(number, *((0, -ENOSYS) if pid != tid else self._add(number, fd, flags)))
             if pid == tid:
                 return
 
+    def _add(self, number, fd, flags):
+        """(value, error) for the answer: the descriptor that the task has got, or why there is none."""
+        try:
+            return fcntl.ioctl(self.listener, _ADDFD, bytearray(_ADD.pack(number, 0, fd, 0, flags & os.O_CLOEXEC))), 0
+        except OSError as error:           # EMFILE
+            return 0, -error.errno
+
+    def _answer(self, number, value, error):
+        try:
+            fcntl.ioctl(self.listener, _SEND, bytearray(_RESPONSE.pack(number, value, error, 0)))
+        except OSError:                    # it was killed, or a signal came first: then it makes its call again
+            return
+
     def __del__(self):
         os.close(self.listener)
+
+
+def _state(tid):
+    """The letter of proc(5) for the task's state; X when it is gone."""
+    try:
+        with open(f"/proc/{tid}/stat", "rb", buffering=0) as file:
+            return file.read().rpartition(b") ")[2][:1]
+    except OSError:
+        return b"X"
