@@ -2,7 +2,7 @@
 
 import os
 import stat
-from errno import EACCES, EBADF, ENOENT, ENOSYS
+from errno import EACCES, EBADF, ENOENT, ENOMEM, ENOSYS
 
 from apppot import messages
 from apppot.errors import STATUS_TIMEOUT
@@ -13,6 +13,9 @@ from apppot.platform import libc
 from apppot.platform.layout import WINDOW_BASE
 from apppot.syscalls.ipc import Ipc
 from apppot.vfs import copyup, nameless
+
+_NAMELESS_ROOM = 256 << 20                 # bytes of copies of programs without a name: they are in memory, as a rule
+_NAMELESS_COPIES = 256
 
 
 def _own_stub(run_dir):
@@ -73,6 +76,7 @@ class RunningMachine:
         ns.moved.append(self.directory_moved)
         self._warned = set()
         self._aliases, self._alias_of = {}, {}
+        self._nameless = {}                # host path of a copy of a program without a name -> bytes, oldest first
         self.socket_names = {}         # host path of a bound AF_UNIX socket -> the name bind was given
         self._serial = 0
 
@@ -235,8 +239,8 @@ class RunningMachine:
                     raise OSError(EACCES, os.strerror(EACCES))
                 with open(source, "rb") as reader, open(path, "wb") as writer:
                     task.group.temporaries += (path,)
-                    while chunk := reader.read(1 << 20):
-                        writer.write(chunk)
+                    self._make_room(path, os.fstat(reader.fileno()).st_size)
+                    copyup.copy_data(reader.fileno(), writer.fileno())
         except OSError as error:
             task.group.remove_temporary(path)          # there may be no room for all of it
             if error.errno == ENOENT:
@@ -244,6 +248,19 @@ class RunningMachine:
             raise
         os.chmod(path, 0o700)
         return path
+
+    def _make_room(self, path, size):
+        """Room for `path`, a copy of `size` bytes of a program without a name: the oldest ones go, since they are loaded by now."""
+        if size > _NAMELESS_ROOM:
+            raise OSError(ENOMEM, os.strerror(ENOMEM))
+        self._nameless[path] = size
+        while sum(self._nameless.values()) > _NAMELESS_ROOM or len(self._nameless) > _NAMELESS_COPIES:
+            oldest = next(iter(self._nameless))
+            del self._nameless[oldest]
+            try:
+                os.unlink(oldest)
+            except FileNotFoundError:
+                continue
 
     # -- names of sockets
 

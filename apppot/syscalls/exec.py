@@ -9,7 +9,8 @@ from apppot.syscalls.decode import Fd, Int, Path, Ptr
 from apppot.vfs.node import Node
 
 _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x1000
-_MAX_WORDS = 0x7FFFFFFF // 8
+_MAX_TEXT = 6 << 20                        # bytes of words and their pointers: bprm_stack_limits() in fs/exec.c
+_MAX_WORDS = _MAX_TEXT // 9                # pointers to words that are empty
 
 
 def execve(task, path: Path, argv: Ptr, envp: Ptr):
@@ -83,8 +84,7 @@ def _sudo(task, argv, envp, index):
     """sudo is played here, by the supervisor, so that it works in any image, also in one without a C library."""
     from apppot.syscalls import sudo
 
-    words = [task.read_string(address) for address in read_vector(task, argv)]
-    environment = [task.read_string(address) for address in read_vector(task, envp)]
+    words, environment = read_words(task, argv), read_words(task, envp)
     program, words, environment = sudo.find(task, words, environment)
     args = {index: task.machine.stub, index + 1: Vector(words), index + 2: Vector(environment)}
     if index:
@@ -105,7 +105,18 @@ def _snap(task, argv, index):
         task.program = snap.program(text, status, fd)
         return Run(args)
 
-    return snap.answer(task, [task.read_string(address) for address in read_vector(task, argv)], end)
+    return snap.answer(task, read_words(task, argv), end)
+
+
+def read_words(task, address):
+    """The words of an argv or envp in the guest; E2BIG when they are more than the kernel takes."""
+    words, room = [], _MAX_TEXT
+    for pointer in read_vector(task, address):
+        words.append(task.read_string(pointer))
+        room -= len(words[-1]) + 9
+        if room < 0:
+            raise OSError(E2BIG, os.strerror(E2BIG))
+    return words
 
 
 def read_vector(task, address):
@@ -120,6 +131,6 @@ def read_vector(task, address):
             return pointers + words[:words.index(0)]
         pointers += words
         address += len(words) * 8
-        if len(pointers) > _MAX_WORDS // 64:
+        if len(pointers) > _MAX_WORDS:
             raise OSError(E2BIG, os.strerror(E2BIG))
     return pointers

@@ -1,6 +1,9 @@
 """The guest's users and groups: its own /etc/passwd and /etc/group (passwd(5), group(5)), read through the namespace."""
 
 import os
+from stat import S_ISREG
+
+_MOST = 8 << 20                            # bytes of a file that are read: guests write these, and all of them wait meanwhile
 
 
 class User:
@@ -11,13 +14,14 @@ class User:
 
 
 def read_file(ns, caller, path):
-    """Content of a guest file; b"" when it is missing or can't be read."""
+    """Content of a regular guest file, its first 8 MiB; b"" when it is missing or can't be read."""
     try:
         node = ns.resolve(caller, path)
-        if not node.kind:
+        if not S_ISREG(node.kind):
             return b""
-        with open(ns.content(node), "rb") as file:
-            return file.read()
+        fd = os.open(ns.content(node), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            return file.read(_MOST) if S_ISREG(os.fstat(fd).st_mode) else b""
     except OSError:
         return b""
 
