@@ -116,16 +116,19 @@ class FastPath:
 
     def program(self, path, host, elf):
         """The same of static program `host`; `path`: its guest path."""
-        patched = self.image if self._is_of_image(path) else self.own
+        patched = self._patched_of(path)
         return self._mapped(host, elf, patched and patched.program(host))
 
-    def _is_of_image(self, path):
-        """Whether the guest's file is a lower one: copies of what users compile would fill the cache."""
+    def _patched_of(self, path):
+        """The Patched for the guest's file, or None: of the image for a lower one only. Copies of what users make would fill the
+        cache, and be taken for those of a file that gets the inode of theirs one day."""
         try:
-            node = self.ns.at(path)
+            node = None if path is None else self.ns.at(path)
         except OSError:                    # a program without a name, or one whose name is gone
-            return False
-        return node.mount.path == b"/" and node.kind == _S_IFREG and not node.upper
+            node = None
+        if node is not None and node.mount.path == b"/" and node.kind == _S_IFREG and not node.upper:
+            return self.image
+        return self.own
 
     def _mapped(self, host, elf, copy):
         if copy is None:
@@ -153,7 +156,8 @@ class FastPath:
     def _copy_for_loader(self, task, address, host):
         """The copy of library `host`, whose name is at `address`, or None. The stub gives it too, by the entry made here."""
         loading, = _WORD.unpack(task.read(FAST_LOADING, _WORD.size))
-        copy = self.image.library(host) if loading else None
+        patched = self._patched_of(self.ns.guest_path(host)) if loading else None
+        copy = patched and patched.library(host)
         if copy is None:
             return None
         self.ns.host_names.know(copy, host)

@@ -7,6 +7,7 @@ file; whoever reads the file otherwise reads the original.
 """
 
 import os
+import stat
 import struct
 import zlib
 
@@ -152,11 +153,12 @@ class Patched:
     def _make(self, host, kind, status, path):
         if status.st_size > (_LARGEST if self.room is None else min(self.room, _LARGEST)):
             raise ValueError("too large")
-        with open(host, "rb") as file:
-            image = bytearray(file.read())
-            now = os.fstat(file.fileno())
-        if copies.name(now, 0) != copies.name(status, 0):
-            raise ValueError("being written")
+        fd = os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            now = os.fstat(fd)
+            if copies.name(now, 0) != copies.name(status, 0) or not stat.S_ISREG(now.st_mode):
+                raise ValueError("no regular file, or being written")
+            image = bytearray(file.read(status.st_size))
         os.makedirs(self.directory, 0o700, exist_ok=True)
         self._check_place()
         copies.store(path, host, *patch(image, kind == _PROGRAM))
@@ -180,10 +182,13 @@ def patch(image, by_stub=False):
     phnum, = struct.unpack_from("<H", image, 56)
     headers = [_PHDR.unpack_from(image, phoff + index * _PHDR.size) for index in range(phnum)]
     loads = [header for header in headers if header[0] == _PT_LOAD]
-    found, others = [], 0
+    found, others, scanned = [], 0, 0
     for load in loads:
         if load[1] & _PF_X:
-            known, unknown = sites.find(image, load[2], min(load[2] + load[5], len(image)), NUMBERS)
+            if load[2] < scanned:
+                raise ValueError("segments overlap")
+            scanned = min(load[2] + load[5], len(image))
+            known, unknown = sites.find(image, load[2], scanned, NUMBERS)
             found += [(site, load[3] - load[2]) for site in known]
             others += len(unknown)
     spare = _spare_header(headers)

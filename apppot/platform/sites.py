@@ -27,6 +27,7 @@ TRAMPOLINE_SIZE = 64
 _TAIL = struct.Struct("<3si2sQ3s")         # lea the site's `syscall`, %rcx; movabs $entry, %r11; jmp *%r11
 _LEA, _MOVABS, _JUMP = b"\x48\x8d\x0d", b"\x49\xbb", b"\x41\xff\xe3"
 _LONGEST = TRAMPOLINE_SIZE - _TAIL.size
+_MOST = 4096                               # sites of a file; C libraries have some hundred. A file of nothing else would fill the memory
 _SYSCALL = b"\x0f\x05"
 _RAX, _RSP = 0, 4
 _MOV_LOAD, _MOV_STORE, _XOR, _MOVSLQ, _LEA_OPCODE, _MOV_IMMEDIATE = 0x8B, 0x89, 0x31, 0x63, 0x8D, 0xC7
@@ -53,7 +54,7 @@ class Site:
 def find(code, start, end, numbers):
     """([Site], offsets of `mov $NR, %eax` that no known form follows) in code[start:end], machine code.
 
-    numbers: the calls that the fast path knows.
+    numbers: the calls that the fast path knows. ValueError: more sites than a program has that somebody wrote.
     """
     found, others = [], []
     pattern = re.compile(b"\xb8(?:" + b"|".join(re.escape(struct.pack("<I", number)) for number in sorted(numbers)) + b")",
@@ -67,9 +68,13 @@ def find(code, start, end, numbers):
             found.append(Site(at, JUMP_SIZE, syscall, FAST_ENTRY))
         elif _number_of_syscall(code, match.end(), min(end, at + _LONGEST)):
             others.append(at)
+        if len(found) + len(others) > _MOST:
+            raise ValueError("too many sites")
     for pattern in _ANY_CALL:
         for match in pattern.finditer(code, start, end):
             found.append(Site(match.start(1), match.end(1) - match.start(1), match.end() - 2, FAST_CHECKED))
+            if len(found) + len(others) > _MOST:
+                raise ValueError("too many sites")
     return found, others
 
 
