@@ -130,8 +130,14 @@ def attack(hostile, outside, tmp_path):
     (image / "etc" / "image-file").write_text("of the image\n")
     (image / "etc" / "image-file").chmod(0o644)
 
-    def run(program, level, *arguments, options=(), env=None, timeout=120, **more):
+    def run(program, level, *arguments, options=(), env=None, timeout=120, limit=None, **more):
         own, first = LEVELS[level]
+
+        def prepare():
+            for step in first, limit:
+                if step is not None:
+                    step()
+
         shutil.copy(hostile(program), image / "bin" / program)
         before = (image / "etc" / "image-file").stat()
         command = start_command(f"/bin/{program}", outside.directory, outside.process.pid, *arguments, image=image,
@@ -140,7 +146,7 @@ def attack(hostile, outside, tmp_path):
             command[1:3] = ["-c", OLD_LANDLOCK]
         done = subprocess.run(
             command, cwd=job, env=environment(**(env or {})), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=None if TRIES else timeout, preexec_fn=first, **more)
+            timeout=None if TRIES else timeout, preexec_fn=prepare, **more)
         after = (image / "etc" / "image-file").stat()
         assert [getattr(before, name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")] == [
             getattr(after, name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")], "the image was changed"

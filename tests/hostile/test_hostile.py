@@ -1,6 +1,7 @@
 """What each program tries to break is said in its first lines; here it must not have broken it."""
 
 import os
+import resource
 import socket
 
 import pytest
@@ -81,6 +82,22 @@ def test_without_a_network_nothing_goes_out(attack, outside, level):
 @pytest.mark.parametrize("program", ["stub", "burdens"])
 def test_the_machine_goes_on(attack, outside, program, level):
     held(attack(program, level, layout.FAST_ENTRY, layout.FAST_BODY))
+    outside.check()
+
+
+def without_much_memory():
+    """In the child that becomes apppot-start."""
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+
+
+@pytest.mark.parametrize("level", ["standard", "strict", "root"])
+@pytest.mark.parametrize("name", ["accounts", "words", "libraries", "nameless", "listener"])
+def test_the_supervisor_is_neither_held_up_nor_filled(attack, outside, tmp_path, name, level):
+    """What it keeps in memory, in its run directory and in the cache is bounded, whatever a guest shows it."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    held(attack("supervisor", level, name, env={"APPPOT_CACHE": str(cache)}, limit=without_much_memory))
+    assert sum(path.stat().st_blocks * 512 for path in cache.rglob("*") if path.is_file()) < 8 << 20
     outside.check()
 
 
