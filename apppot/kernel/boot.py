@@ -354,7 +354,7 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
     if pid == 0:
         try:
             os.close(released)
-            if running.wall.version:
+            if running.wall.hands_over:
                 handover.send_listener(there, word)
             if not os.read(held, 1):       # the supervisor is gone
                 os._exit(125)
@@ -374,7 +374,7 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
             os._exit(125)
     os.close(held)
     there.close()
-    handed = handover.receive(here, word) if running.wall.version else None
+    handed = handover.receive(here, word) if running.wall.hands_over else None
     here.close()
 
     def go():

@@ -1,8 +1,9 @@
 """What a running machine is to its handlers: namespace, processes, host name, places for temporary things."""
 
+import fcntl
 import os
 import stat
-from errno import EACCES, EBADF, ENOENT, ENOMEM, ENOSYS
+from errno import EACCES, EBADF, ENOMEM, ENOSYS
 
 from apppot import messages
 from apppot.errors import STATUS_TIMEOUT
@@ -227,25 +228,44 @@ class RunningMachine:
         """Whether the program `host` is open for writing, so that its exec is ETXTBSY. Asks Linux 6.14 and later."""
         return libc.being_written(host)
 
-    def copy_of_descriptor(self, task, fd):
-        """Host path of an executable copy of what descriptor `fd` of the task reads: a memfd, a deleted file.
+    def may_open_again(self, fd, flags):
+        """Whether guests may open what the supervisor has as descriptor `fd` by the link of one of theirs, with these flags.
+
+        What has no name is theirs. What has one in the machine is another file by now, perhaps of the image. What they were
+        started with may be opened in the same way again.
+        """
+        status, name = os.fstat(fd), os.readlink(b"/proc/self/fd/%d" % fd)
+        if not nameless.is_named(status, name):
+            return True
+        reading = flags & (os.O_ACCMODE | os.O_TRUNC) == os.O_RDONLY
+        if reading and self.ns.guest_path(name.removesuffix(b" (deleted)")) is not None:
+            return True
+        modes = {fcntl.fcntl(given, fcntl.F_GETFL) & os.O_ACCMODE for given in (0, 1, 2, *self.machine.descriptors)
+                 if _identity(given) == (status.st_dev, status.st_ino)}
+        return os.O_RDWR in modes or (flags & os.O_ACCMODE in modes and (reading or flags & os.O_ACCMODE == os.O_WRONLY))
+
+    def copy_of_descriptor(self, task, link):
+        """Host path of an executable copy of what a descriptor's link in /proc leads to: a memfd, a deleted file.
 
         It stays until the process has ended or starts another program: it is of the group's `temporaries`.
         """
         path = self.scratch_path(b"exec")
         try:
-            with nameless.pinned(b"/proc/%d/fd/%d" % (task.tid, fd)) as source:
-                if not stat.S_ISREG(os.stat(source).st_mode):
-                    raise OSError(EACCES, os.strerror(EACCES))
-                with open(source, "rb") as reader, open(path, "wb") as writer:
-                    task.group.temporaries += (path,)
-                    self._make_room(path, os.fstat(reader.fileno()).st_size)
-                    copyup.copy_data(reader.fileno(), writer.fileno())
-        except OSError as error:
+            pinned = os.open(link, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise OSError(EBADF, os.strerror(EBADF)) from None
+        try:
+            if not stat.S_ISREG(os.fstat(pinned).st_mode) or not self.may_open_again(pinned, os.O_RDONLY):
+                raise OSError(EACCES, os.strerror(EACCES))
+            with open(b"/proc/self/fd/%d" % pinned, "rb") as reader, open(path, "wb") as writer:
+                task.group.temporaries += (path,)
+                self._make_room(path, os.fstat(reader.fileno()).st_size)
+                copyup.copy_data(reader.fileno(), writer.fileno())
+        except OSError:
             task.group.remove_temporary(path)          # there may be no room for all of it
-            if error.errno == ENOENT:
-                raise OSError(EBADF, os.strerror(EBADF)) from None
             raise
+        finally:
+            os.close(pinned)
         os.chmod(path, 0o700)
         return path
 

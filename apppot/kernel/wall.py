@@ -33,6 +33,8 @@ class Wall:
 
         #: No Landlock stands behind what the supervisor has found: files are opened without following symlinks.
         self.unbacked = self.mediated and not self.version and _has_openat2()
+        #: Nor does it when a guest opens again what it has open, by the link in /proc. Before its ABI 3 it lets that cut files off.
+        self.opens_again = isolation != "none" and self.version < landlock.WITH_TRUNCATE
 
     @property
     def scoped(self):
@@ -48,6 +50,11 @@ class Wall:
     def fast(self):
         """Whether the fast path may be on: the kernel mediates all that the stub may do by itself."""
         return self.version >= landlock.WITH_TRUNCATE and not self.mediated
+
+    @property
+    def hands_over(self):
+        """Whether the supervisor opens for guests what can't be granted to them, or may not be left to them."""
+        return bool(self.version) or self.opens_again
 
     def trusts_stub(self, row):
         """Whether the filter lets a call of the table pass from the stub's range, where guests may jump with any arguments."""

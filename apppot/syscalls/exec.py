@@ -48,7 +48,7 @@ def _of_descriptor(task, fd):
     path = task.ns.guest_path(link)
     if path is not None:
         return task.ns.at(path)
-    return Node.at(link, task.machine.copy_of_descriptor(task, fd), 0o100000, None)
+    return Node.at(link, task.machine.copy_of_descriptor(task, b"/proc/%d/fd/%d" % (task.tid, fd)), 0o100000, None)
 
 
 def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
@@ -56,6 +56,8 @@ def _exec(task, node, name, argv, envp, index, fd=None, waited=False):
 
     `fd`: the descriptor that `name` goes through, or None; `waited`: a large file was made by a process beside us.
     """
+    if node.kind == 0o100000 and node.mount is not None and node.mount.fs is task.machine.procfs and node.mount.fs.through(node):
+        node = Node.at(os.readlink(node.host), task.machine.copy_of_descriptor(task, node.host), 0o100000, None)
     if node.host == task.machine.sudo_file:
         return _sudo(task, argv, envp, index)
     if node.host == task.machine.snap_file:

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from errno import E2BIG, EINVAL, ENOENT
+from errno import E2BIG, EACCES, EINVAL, ENOENT
 
 from apppot.syscalls.answer import NATIVE, Give, Later, Run, RunHere
 from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
@@ -71,11 +71,30 @@ def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=Fals
     host = task.ns.open(task.caller, node, flags, mode)
     if task.handover is not None and node.mount.fs.by_hand(task.caller, node, flags):
         return Give(os.open(host, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC) | os.O_NOCTTY | os.O_CLOEXEC), flags)
+    if task.machine.wall.opens_again and node.mount.fs is task.machine.procfs and node.mount.fs.through(node):
+        return _open_again(task, host, index, flags)
     if host is not node.host and node.mount.fs is task.machine.procfs:
         task.scratch = host                # a generated text: deleted when the guest has opened it
     if task.machine.wall.unbacked and node.mount.fs is not task.machine.procfs:
         return straight(host, flags, mode)
     return Run({index: host, **dict(more)})
+
+
+def _open_again(task, link, index, flags):
+    """Answer to open of what a descriptor leads to, by its link in /proc, where Landlock does not tell what may be done to it."""
+    pinned = os.open(link, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not flags & os.O_PATH and not task.machine.may_open_again(pinned, flags):
+            raise error(EACCES)
+        if flags & os.O_PATH or task.handover is None:     # before Linux 5.9 another thread can exchange it still
+            return Run({index: link})
+        fd = os.open(b"/proc/self/fd/%d" % pinned, flags & ~(os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW) | os.O_NONBLOCK
+                     | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(pinned)
+    if not flags & os.O_NONBLOCK:
+        os.set_blocking(fd, True)
+    return Give(fd, flags)
 
 
 def straight(host, flags, mode=0):

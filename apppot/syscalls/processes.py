@@ -13,6 +13,7 @@ _PRIO_PROCESS, _PRIO_PGRP, _PRIO_USER = 0, 1, 2
 _IOPRIO_WHO_PROCESS, _IOPRIO_WHO_PGRP = 1, 2
 _F_OWNER_PGRP = 2
 _F_SETOWN, _F_SETOWN_EX = 8, 15
+_MADV_DONTFORK = 10
 _MASK_SIZE = 1024                          # bytes: the 8192 processors of CONFIG_MAXSMP
 
 
@@ -144,6 +145,15 @@ def _pid_of(task, pidfd):
 
 def pidfd_getfd(task, pidfd: Int, fd: Int, flags: UInt):
     """Landlock lets tasks look into those of their own domain only; a filter or we could not see which one a pidfd means."""
+    if not task.machine.wall.version:
+        raise _error(EPERM)
+    return NATIVE
+
+
+def process_madvise(task, pidfd: Int, ranges: Ptr, count: U64, advice: Int):
+    """As with pidfd_getfd. MADV_DONTFORK would leave the window out of a child; the kernel takes none that discards anything."""
+    if advice == _MADV_DONTFORK:
+        raise _error(EINVAL)
     if not task.machine.wall.version:
         raise _error(EPERM)
     return NATIVE

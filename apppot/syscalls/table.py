@@ -515,7 +515,7 @@ ROWS = (
     traced(437, "openat2", FILE, STUB),
     traced(438, "pidfd_getfd", PROCESS),
     traced(439, "faccessat2", FILE, STUB),
-    native(440, "process_madvise", WINDOW, 0, ((IS, 3, (10,), EINVAL),)),
+    traced(440, "process_madvise", PROCESS),
     native(441, "epoll_pwait2"),
     denied(442, "mount_setattr", EPERM, MOUNTS),
     denied(443, "quotactl_fd", EPERM, HOST),

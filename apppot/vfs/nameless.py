@@ -12,6 +12,11 @@ from stat import S_ISDIR
 from apppot.vfs.node import fail
 
 
+def is_named(status, link):
+    """Whether an open file has a name: `status` of os.fstat(), `link` of readlink in /proc."""
+    return status.st_nlink and link.startswith(b"/")
+
+
 @contextmanager
 def pinned(link):
     """A path, good for the time of the block, of the nameless file that the magic link `link` leads to now; else EACCES.
@@ -22,7 +27,7 @@ def pinned(link):
     try:
         status = os.fstat(fd)
         path = b"/proc/self/fd/%d" % fd
-        if S_ISDIR(status.st_mode) or status.st_nlink and os.readlink(path).startswith(b"/"):
+        if S_ISDIR(status.st_mode) or is_named(status, os.readlink(path)):
             fail(EACCES)
         yield path
     finally:

@@ -244,7 +244,7 @@ class ProcFS(Filesystem):
     def _itself(node, kind):
         return Node.at(node.path, node.host, kind, node.mount, node.parent, node.name)
 
-    def _through(self, node):
+    def through(self, node):
         """Is the node what a magic link leads to, so that the host must follow the link for it?"""
         return node.kind != S_IFLNK and Name(self._below(node.host)).magic
 
@@ -274,7 +274,7 @@ class ProcFS(Filesystem):
     # --- attributes ---------------------------------------------------------------------------------------------------
 
     def stat(self, caller, node):
-        through = self._through(node)
+        through = self.through(node)
         shown = self.namespace.attributes(caller, os.stat(node.host) if through else os.lstat(node.host))
         if not through:
             who = self._owner(Name(self._below(node.host)))
@@ -284,7 +284,7 @@ class ProcFS(Filesystem):
         return shown
 
     def plain_stat(self, caller, node):
-        if caller.virtual or self._through(node):
+        if caller.virtual or self.through(node):
             return False
         who = self._owner(Name(self._below(node.host)))
         return who is None or not who.virtual
@@ -319,7 +319,7 @@ class ProcFS(Filesystem):
 
     def _held(self, node):
         """Files of /proc can't be changed; an open file without a name, through its link, can."""
-        if not self._through(node):
+        if not self.through(node):
             fail(EPERM)
         return nameless.pinned(node.host)
 

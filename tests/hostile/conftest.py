@@ -94,6 +94,9 @@ class Outside:
         self.secret.write_text("canary\n")
         self.secret.chmod(0o600)
         os.setxattr(self.secret, "user.canary", b"yes")
+        self.program = directory / "program"
+        self.program.write_text("#!/bin/descriptors again\n")
+        self.program.chmod(0o700)
         self.process = subprocess.Popen([sys.executable, "-c", OUTSIDER, str(directory / "socket")], text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.address = int(self.process.stdout.readline())
@@ -121,32 +124,52 @@ def outside(tmp_path):
     made.process.communicate()
 
 
+def make_image(image):
+    for directory in "etc", "tmp", "bin":
+        (image / directory).mkdir(parents=True)
+    (image / "etc" / "image-file").write_text("of the image\n")
+    (image / "etc" / "image-file").chmod(0o644)
+    return image
+
+
+def start(executable, image, level, outside, *arguments, cwd, options=(), env=None, limit=None):
+    """The Popen of a machine with that program as its command. `limit`: what its process does first, beside what the level says."""
+    own, first = LEVELS[level]
+
+    def prepare():
+        for step in first, limit:
+            if step is not None:
+                step()
+
+    shutil.copy(executable, image / "bin" / executable.name)
+    command = start_command(f"/bin/{executable.name}", outside.directory, outside.process.pid, *arguments, image=image,
+                            options=[*own, *options, *(["--env", f"TRIES={TRIES}"] if TRIES else [])])
+    if level == "landlock-1":
+        command[1:3] = ["-c", OLD_LANDLOCK]
+    return subprocess.Popen(command, cwd=cwd, env=environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, errors="replace", preexec_fn=prepare)
+
+
+def finish(process, timeout=120):
+    """The CompletedProcess of such a machine."""
+    with process:
+        try:
+            output, errors = process.communicate(timeout=None if TRIES else timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
 @pytest.fixture
 def attack(hostile, outside, tmp_path):
     """attack(program, level, *arguments) -> CompletedProcess of a machine with that program as its command."""
-    image, job = tmp_path / "image", tmp_path / "job"
-    for directory in (image / "etc", image / "tmp", image / "bin", job):
-        directory.mkdir(parents=True)
-    (image / "etc" / "image-file").write_text("of the image\n")
-    (image / "etc" / "image-file").chmod(0o644)
+    image, job = make_image(tmp_path / "image"), tmp_path / "job"
+    job.mkdir()
 
-    def run(program, level, *arguments, options=(), env=None, timeout=120, limit=None, **more):
-        own, first = LEVELS[level]
-
-        def prepare():
-            for step in first, limit:
-                if step is not None:
-                    step()
-
-        shutil.copy(hostile(program), image / "bin" / program)
+    def run(program, level, *arguments, timeout=120, **more):
         before = (image / "etc" / "image-file").stat()
-        command = start_command(f"/bin/{program}", outside.directory, outside.process.pid, *arguments, image=image,
-                                options=[*own, *options, *(["--env", f"TRIES={TRIES}"] if TRIES else [])])
-        if level == "landlock-1":
-            command[1:3] = ["-c", OLD_LANDLOCK]
-        done = subprocess.run(
-            command, cwd=job, env=environment(**(env or {})), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=None if TRIES else timeout, preexec_fn=prepare, **more)
+        done = finish(start(hostile(program), image, level, outside, *arguments, cwd=job, **more), timeout)
         after = (image / "etc" / "image-file").stat()
         assert [getattr(before, name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")] == [
             getattr(after, name) for name in ("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")], "the image was changed"

@@ -1,14 +1,16 @@
 """What each program tries to break is said in its first lines; here it must not have broken it."""
 
 import os
+import re
 import resource
 import socket
+import threading
 
 import pytest
 
 from apppot.platform import layout, libc
 
-from .conftest import held
+from .conftest import finish, held, make_image, start
 
 WALLED = ("standard", "strict", "landlock-1", "no-landlock", "root")
 EVERY = (*WALLED, "none")
@@ -18,6 +20,50 @@ EVERY = (*WALLED, "none")
 @pytest.mark.parametrize("program", ["paths", "descriptors", "window"])
 def test_no_file_outside_is_reached(attack, outside, program, level):
     held(attack(program, level))
+    outside.check()
+
+
+@pytest.mark.parametrize("level", WALLED)
+def test_descriptors_that_a_process_outside_sends(attack, outside, tmp_path, level):
+    sent = []
+
+    def send(server):
+        client, _ = server.accept()
+        directory, process = outside.directory, outside.process.pid
+        for letter, fd in (
+                (b"f", os.open(outside.secret, os.O_RDONLY)), (b"f", os.open(outside.secret, os.O_PATH)),
+                (b"f", os.open(outside.program, os.O_RDONLY)), (b"f", os.open(outside.program, os.O_PATH)),
+                (b"d", os.open(directory, os.O_RDONLY)), (b"d", os.open(directory, os.O_PATH)),
+                (b"p", os.open(f"/proc/{process}", os.O_RDONLY)), (b"p", os.pidfd_open(process))):
+            socket.send_fds(client, [letter], [fd])
+            os.close(fd)
+            sent.append(letter)
+        client.close()
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "given"))
+        server.listen()
+        thread = threading.Thread(target=send, args=(server,))
+        thread.start()
+        done = attack("descriptors", level, "/given/given", options=["--bind", f"{tmp_path / 'given'}:/given/given"])
+        thread.join()
+    held(done)
+    assert f"{len(sent)} descriptors taken\n" in done.stdout and len(sent) == 8
+    outside.check()
+
+
+@pytest.mark.parametrize("level", WALLED)
+def test_descriptors_that_another_machine_sends(attack, hostile, outside, tmp_path, level):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "other").mkdir()
+    image = make_image(tmp_path / "other-image")
+    bound = ["--bind", f"{tmp_path / 'shared'}:/shared"]
+    giver = start(hostile("giver"), image, level, outside, "/shared/socket", options=bound, cwd=tmp_path / "other")
+    taken = attack("descriptors", level, "/shared/socket", options=bound)
+    held(finish(giver))
+    held(taken)
+    count = int(re.search(r"(\d+) descriptors taken", taken.stdout)[1])
+    assert count == (12 if level in ("standard", "root") else 8)
     outside.check()
 
 

@@ -47,7 +47,7 @@ class FakeAffinity:
 
 
 class FakeWall:
-    version, scoped, unbacked = 6, True, False
+    version, scoped, unbacked, opens_again = 6, True, False, False
 
 
 class FakeMachine:

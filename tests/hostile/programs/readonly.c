@@ -32,6 +32,17 @@ int main(int argc, char **argv) {
         if (CALL(ways[i].call, SYS_ioctl, fd, 0x40086602, (long)&times) >= 0) ESCAPED("inode flags %s", ways[i].name);
         if (CALL(ways[i].call, SYS_truncate, (long)link, 0) >= 0) ESCAPED("truncate by its link %s", ways[i].name);
     }
+    /* A descriptor of a file of the image, which has a copy of its own by then. */
+    fd = open("/etc/image-file", O_RDONLY);
+    chmod("/etc/image-file", 0600);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    for (int i = 0; i < WAYS; i++) {
+        if (CALL(ways[i].call, SYS_open, (long)link, O_RDWR) >= 0) ESCAPED("opened a file of the image for writing %s", ways[i].name);
+        if (CALL(ways[i].call, SYS_open, (long)link, O_RDONLY | O_TRUNC) >= 0) ESCAPED("cut a file of the image off %s", ways[i].name);
+        CALL(ways[i].call, SYS_truncate, (long)link, 0);     /* may be the copy's */
+        CALL(ways[i].call, SYS_fchmod, fd, 0777);
+    }
+    fd = open("/ro/file", O_RDONLY);
     void *map = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map != MAP_FAILED) ESCAPED("mapped it for writing");
     map = mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0);
