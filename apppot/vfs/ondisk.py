@@ -146,7 +146,8 @@ class OnDisk(ExtendedAttributes, Filesystem):
         need = 0o700 if node.kind == S_IFDIR else 0o600
         if not node.upper or st.st_mode & need == need or st.st_uid != self.ownership.uid or node.kind == S_IFLNK:
             return
-        record = self.ownership.of(st) or Record()
+        record = self.ownership.of(st)
+        record = Record() if record is None else record.copy()
         if record.mode == KEEP:
             record.mode = st.st_mode & 0o7777
         self._keep_record(node, self.physical(node), st, record)
@@ -200,7 +201,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
             physical &= 0o1777
         if self.owner_bits:
             physical |= 0o700 if S_ISDIR(st.st_mode) else 0o600
-        record = record or Record()
+        record = Record() if record is None else record.copy()
         kind = 0 if record.rdev == KEEP else S_IFMT(record.mode)
         record.mode = mode | kind if mode != physical or kind else KEEP
         self._keep_record(node, path, st, record)
@@ -227,7 +228,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
             if record is None and not caller.virtual:
                 os.chown(path, uid, gid, follow_symlinks=False)
                 return
-            record = record or Record()
+            record = Record() if record is None else record.copy()
             mode = seen.st_mode
             if uid != -1:
                 record.uid = uid
@@ -292,13 +293,20 @@ class OnDisk(ExtendedAttributes, Filesystem):
                     fail(EPERM)
                 else:
                     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                    record = Record(caller.uid, caller.gid, kind | bits, dev)
-                    self.ownership.set(os.lstat(path), record, self.log_name(node))
+                    self._record_new(node, path, Record(caller.uid, caller.gid, kind | bits, dev))
                     return
             else:
                 fail(EINVAL if kind != S_IFDIR else EPERM)
         finally:
             os.umask(before)
         if caller.virtual and bits | 0o600 != bits:
-            self.ownership.set(os.lstat(path), Record(mode=bits), self.log_name(node))
+            self._record_new(node, path, Record(mode=bits))
+
+    def _record_new(self, node, path, record):
+        """The record of a file that was just made, which is no file without it."""
+        try:
+            self.ownership.set(os.lstat(path), record, self.log_name(node))
+        except OSError:
+            os.unlink(path)
+            raise
 

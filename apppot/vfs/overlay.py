@@ -59,7 +59,11 @@ class Overlay(UpperLayer):
         finally:
             os.umask(before)
         if record:
-            self.ownership.set(lstat(path), record, self.log_name(node))
+            try:
+                self.ownership.set(lstat(path), record, self.log_name(node))
+            except OSError:
+                os.rmdir(path)
+                raise
         self._settle(directory, node.name, True)
 
     def mknod(self, caller, node, mode, dev):

@@ -14,6 +14,7 @@ In names, bytes up to the space, "%" and DEL are written %XX. A torn last line i
 """
 
 import os
+from errno import ENOSPC
 from stat import S_IFMT, S_ISDIR
 
 from apppot.image.names import escape, unescape
@@ -50,6 +51,11 @@ class Record:
 
     def __bool__(self):
         return not self.uid == self.gid == self.mode == self.rdev == KEEP
+
+    def copy(self):
+        other = Record(self.uid, self.gid, self.mode, self.rdev, self.told)
+        other.whole, other.listed = self.whole, self.listed
+        return other
 
     def over(self, below):
         """What this record says, and where it says nothing what `below` says."""
@@ -95,7 +101,7 @@ class Ownership:
         self.names = {}
         self.merged = {}          # (st_dev, st_ino) of the lower part of a merged directory -> Directory
         self.on_directory = None
-        self._fd = -1
+        self._fd, self._behind = -1, False         # behind: the log lacks something that was done
         if log is not None:
             self._replay()
 
@@ -135,12 +141,12 @@ class Ownership:
     def set(self, st, record, name=None):
         key = (st.st_dev, st.st_ino)
         if record:
-            self.records[key] = record
-            if name is not None:
-                self.names[name] = key
+            if name is not None:               # first, since it may fail
                 self._write(b"set %d %d %s %d %s" % (
                     record.uid, record.gid, b"-1" if record.mode == KEEP else b"%o" % record.mode, record.rdev,
                     escape(name)))
+                self.names[name] = key
+            self.records[key] = record
         elif key in self.records:
             self.forget(st, name)
         if S_ISDIR(st.st_mode) and self.on_directory is not None:
@@ -154,7 +160,7 @@ class Ownership:
     def removed(self, name):
         """A name is gone, perhaps one of several of its file."""
         if name is not None and self.names.pop(name, None) is not None:
-            self._write(b"delete " + escape(name))
+            self._note(b"delete " + escape(name))
 
     def recheck(self, inode, gone):
         """A name of `inode`, (st_dev, st_ino), was removed or changed by others. gone: it was the last one."""
@@ -173,25 +179,36 @@ class Ownership:
     def linked(self, old, new):
         if old in self.names:
             self.names[new] = self.names[old]
-            self._write(b"link %s %s" % (escape(old), escape(new)))
+            self._note(b"link %s %s" % (escape(old), escape(new)))
 
     def renamed(self, old, new, directory):
         """A file of the COW has another name; for a directory, everything below it as well."""
         if self.names and _rename(self.names, old, new, directory):
-            self._write(b"rename %s %s" % (escape(old), escape(new)))
+            self._note(b"rename %s %s" % (escape(old), escape(new)))
 
     def exchanged(self, old, new):
         if self.names and _exchange(self.names, old, new):
-            self._write(b"exchange %s %s" % (escape(old), escape(new)))
+            self._note(b"exchange %s %s" % (escape(old), escape(new)))
 
     # The log
+
+    def _note(self, line):
+        """Write what was done already. Where there is no room for it the log is written anew before anything else is."""
+        try:
+            self._write(line)
+        except OSError:
+            self._behind = True
 
     def _write(self, line):
         if self.log is None:
             return
+        if self._behind:
+            self.compact()
         if self._fd < 0:
             self._fd = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.write(self._fd, line + b"\n")
+        if os.write(self._fd, line + b"\n") <= len(line):     # a part of a line: others can't be written behind it
+            self._behind = True
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
 
     def _replay(self):
         try:
@@ -250,9 +267,10 @@ class Ownership:
                         record.uid, record.gid, b"-1" if record.mode == KEEP else b"%o" % record.mode, record.rdev,
                         escape(name)))
         os.rename(new, self.log)
+        self._behind = False
 
     def close(self, clean=True):
-        if clean and self._fd >= 0:
+        if clean and (self._fd >= 0 or self._behind):
             self.compact()
         elif self._fd >= 0:
             os.close(self._fd)

@@ -2,7 +2,7 @@
 
 import os
 from os import lstat
-from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT
+from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_ISDIR
 
 from apppot.vfs import abi, copyup
 from apppot.vfs.layers import OPAQUE, WHITEOUT, Layers
@@ -66,10 +66,19 @@ class UpperLayer(Layers):
 
     def _place(self, source, st, above, node, mode, data=True):
         """Copy one file and put it into the upper directory `above`, whose times stay as they were."""
-        kind = S_IFMT(st.st_mode)
-        true_mode = st.st_mode & 0o7777
         prepared = self.prepared.pop(source, None)
         made = copyup.make(source, st, self.work, mode, data, prepared)
+        try:
+            return self._put_in(made, st, above, node, mode)
+        except OSError:                # no room for the record, or the name
+            self.ownership.forget(lstat(made), self.log_name(node))
+            os.rmdir(made) if S_ISDIR(st.st_mode) else os.unlink(made)
+            raise
+
+    def _put_in(self, made, st, above, node, mode):
+        """Put `made`, a copy in the work directory of what has the os.stat_result `st`, into `above`; what is recorded goes with it."""
+        kind = S_IFMT(st.st_mode)
+        true_mode = st.st_mode & 0o7777
         ownership = self.ownership
         told = ownership.of(st) if self.recorded else None
         if told is not None and told.told is not None:     # perhaps others are just filling the file
@@ -167,7 +176,7 @@ class UpperLayer(Layers):
                 st = lstat(directory.upper + b"/" + name)
                 try:
                     mark(marker)
-                except PermissionError:   # the whiteout does as well
+                except OSError:           # the whiteout does as well
                     return
                 os.utime(directory.upper + b"/" + name, ns=(st.st_atime_ns, st.st_mtime_ns))
         self._unmark(directory, name)
