@@ -63,7 +63,7 @@ def make(source, st, work, mode, data=True, prepared=None):
 def _regular(source, path, st, data):
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        origin = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        origin = _opened(source)
         try:
             if data and st.st_size:
                 copy_data(origin, target)
@@ -71,6 +71,15 @@ def _regular(source, path, st, data):
             os.close(origin)
     finally:
         os.close(target)
+
+
+def _opened(source):
+    """A descriptor of a lower file; where it is the caller's own, reading leaves the lower layer's atime as it was."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(source, flags | os.O_NOATIME)
+    except PermissionError:
+        return os.open(source, flags)
 
 
 def copy_data(origin, target):

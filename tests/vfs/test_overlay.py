@@ -39,6 +39,7 @@ def test_copy_up_keeps_mode_times_attributes_and_holes(world):
     os.close(w.openfile("/d/f", os.O_WRONLY))
     new = os.stat(w.cow.upper + b"/d/f")
     assert (new.st_mode, new.st_size, new.st_mtime_ns) == (old.st_mode, old.st_size, old.st_mtime_ns)
+    assert new.st_atime_ns == os.stat(lower).st_atime_ns == old.st_atime_ns
     assert new.st_blocks <= old.st_blocks + 64 < 32 << 11
     assert os.listxattr(w.cow.upper + b"/d/f") == os.listxattr(lower)
     assert os.stat(w.cow.upper + b"/d").st_mtime_ns == 10**18 + 4
