@@ -21,6 +21,14 @@ def pytest_report_header():
 
 
 @pytest.fixture
+def job(tmp_path):
+    """An empty directory for a job: the current directory of who starts it, with its input files."""
+    directory = tmp_path / "job"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
 def command(tmp_path):
     """Runs a command of AppPot as its users do: command("start", "--mem", "x") → CompletedProcess with text."""
     def run(name, *arguments, cwd=tmp_path, timeout=60, **settings):

@@ -43,11 +43,9 @@ def site(tmp_path):
 
 
 @pytest.fixture
-def here(tmp_path):
+def here(job):
     """The user's current directory."""
-    directory = tmp_path / "here"
-    directory.mkdir()
-    return directory
+    return job
 
 
 @pytest.fixture

@@ -45,14 +45,6 @@ def debian_tree():
 
 
 @pytest.fixture
-def job(tmp_path):
-    """The job directory: the current directory of apppot-start."""
-    directory = tmp_path / "job"
-    directory.mkdir()
-    return directory
-
-
-@pytest.fixture
 def run_guest(debian_tree, job, tmp_path):
     """run_guest(*command, options=..., image=..., cwd=..., input=..., env=...) -> CompletedProcess, as text."""
 
