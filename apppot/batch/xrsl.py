@@ -111,11 +111,15 @@ def _pairs(pairs):
 
 
 def check_names(inputs, outputs):
-    """ARC loses newlines in the names of files, and then waits for them; arcget can't list directories with odd names."""
+    """ARC loses newlines in the names of files, and then waits for them; arcget can't list directories with odd names, and asks the
+    site for what stands before a question mark."""
     for name in outputs:
         if name.endswith("/") and not re.fullmatch(r"[A-Za-z0-9._/+-]+", name):
             raise AppPotError(f"output {name!r}: directories that ARC's client is to bring are named with letters, digits and ._+- "
                               "only; rename it", STATUS_USAGE)
+        if "?" in name:
+            raise AppPotError(f"output {name!r}: ARC's client can't bring files with a question mark in their names; rename it",
+                              STATUS_USAGE)
     for name in inputs + outputs:
         if "\n" in name or "\r" in name:
             raise AppPotError(f"{name!r}: names of files can't have newlines at an ARC site; rename it", STATUS_USAGE)

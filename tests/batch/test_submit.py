@@ -236,7 +236,7 @@ def test_an_image_that_the_site_has_is_not_brought(submit, site, here, tmp_path)
     (["--to", "slurm", "--image", "none.img", "true"], "none.img"),
     (["--to", "arc", "--mpi", "pmi2", "true"], "goes with Slurm"), (["--to", "slurm", "--apppot", "rte", "true"], "--apppot rte"),
     (["--to", "slurm", "echo", "{input}"], "--each"), (["--to", "arc", "-o", "a\nb", "true"], "newlines"),
-    (["--to", "arc", "-o", "a b/", "true"], "a b/"),
+    (["--to", "arc", "-o", "a b/", "true"], "a b/"), (["--to", "arc", "-o", "a?b", "true"], "a?b"),
     (["--to", "arc", "--apppot", "rte", "true"], "absolute path"),
 ])
 def test_wrong_usage(apppot, records, arguments, said):

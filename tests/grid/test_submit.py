@@ -141,6 +141,22 @@ def test_an_arc_site_that_has_nothing(arc_user, images, job):
     assert sorted(os.listdir(job / id)) == ["a b", "outdir", "stderr", "stdout"]
 
 
+def test_names_that_mean_something_in_a_url(arc_user, images, job):
+    """Inputs and outputs of an ARC job are URLs to its client: a name must not be taken apart or decoded. Its arcget takes apart
+    those with a question mark, so outputs have none."""
+    names = ["a%20b", "a;b=c", "a?b", "a#b", "a:b", "a=b", "a,b", "[a]", "a*b", "a@b", "a&b", "a+b", "\\a", "file:x"]
+    for name in names:
+        (job / name).write_text(f"{name}\n")
+    outputs = [f"out {name}".replace("?", " ") for name in names]
+    words = [word for name, output in zip(names, outputs) for word in ("-i", job / name, "-o", output)]
+    id = arc_user.submit(*arc_user.to, "--image", images / "tools.squashfs", *words,
+                         "sh", "-c", 'while [ $# -gt 0 ]; do cp "$1" "$2" || exit; shift 2; done', "sh",
+                         *(word for pair in zip(names, outputs) for word in pair))
+    assert arc_user.wait(id) == ["done"]
+    arc_user("fetch", id)
+    assert [(job / id / output).read_text() for output in outputs] == [f"{name}\n" for name in names]
+
+
 def test_an_arc_job_that_is_cancelled_leaves_no_process(arc_user, images):
     mark = new_mark()
     id = arc_user.submit(*arc_user.to, "--image", images / "tools.squashfs", "sleep", mark)
