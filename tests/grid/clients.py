@@ -1,12 +1,18 @@
 """What users have: ARC's commands against one A-REX, and Slurm's commands."""
 
+import json
 import os
 import re
+import ssl
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 ENDED = ("Finished", "Failed", "Killed")
+# States of A-REX's REST interface before the batch system has the job, and after the job's end.
+NOT_YET_HANDED_OVER = ("ACCEPTING", "ACCEPTED", "PREPARING", "PREPARED", "SUBMITTING")
+OVER = ("FINISHED", "FAILED", "KILLED", "WIPED")
 
 
 def wait_until(condition, timeout, tell, pause=0.2):
@@ -103,14 +109,32 @@ class ArcJob:
     def exit_status(self):
         return self.status()[1]
 
+    def state_now(self):
+        """The state as A-REX's REST interface tells; arcstat tells what A-REX wrote down some seconds ago, and takes longer."""
+        context = ssl.create_default_context(capath=self.client.variables["X509_CERT_DIR"])
+        context.load_cert_chain(self.client.variables["X509_USER_PROXY"])
+        request = urllib.request.Request(
+            f"{self.client.url}/rest/1.0/jobs?action=status", json.dumps({"job": [{"id": self.session.name}]}).encode(),
+            {"Content-Type": "application/json", "Accept": "application/json"})
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+            told = json.load(answer)["job"]
+        return (told[0] if isinstance(told, list) else told)["state"]
+
+    def wait_until_handed_over(self):
+        """Wait until what the site's parameters were counts no more: the batch system has the job's script, or will not get it."""
+        self.wait_until(lambda: self.state_now() not in NOT_YET_HANDED_OVER)
+
     def wait(self, *states, timeout=180):
         """Wait for one of the states (default: it has ended); the state."""
+        if not states:
+            self.wait_until(lambda: self.state_now() in OVER, timeout)
+
         def arrived():
             state = self.state
             return state if state in (states or ENDED) else None
         return self.wait_until(arrived, timeout, pause=0.5)         # arcstat is a process each time
 
-    def wait_until(self, condition, timeout=60, pause=0.2):
+    def wait_until(self, condition, timeout=180, pause=0.2):
         """Wait until condition() is true; what it gave."""
         return wait_until(condition, timeout, lambda: f"{self.id}: {self.state}\n{self.log()}", pause)
 

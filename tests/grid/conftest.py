@@ -9,7 +9,7 @@ tests are skipped and say why.
     contained ArcClient of a site with our runtime environment, AppPot of this checkout and images; `contained.images`
     cluster   Cluster (clients.py): run, submit, cluster("squeue"); `cluster.bin` (for PATH), `cluster.variables`
     apppot_of_the_site, images    the command apppot of this checkout; the directory with the images tools, tools.squashfs
-    job       an empty directory for the input files of a job
+    built     Builder (building.py): built(recipe) → an image of the examples
     web       a loopback HTTP server that A-REX can stage from and to: `web.url`, `web.directory`
 
 The job's processes belong to the user of the tests, so tests may look at them and at the session directories.
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import pytest
 
+from .building import Builder, recipes_for
 from .clients import ArcClient, Cluster
 from .site import keeper
 from .site.daemons import SiteError
@@ -49,14 +50,14 @@ def _started(name):
 
 
 @pytest.fixture(scope="session", params=BACK_ENDS)
-def back_end(request):
+def back_end(request, built):
     """(name, facts) of a running A-REX; it is stopped when its last test is done."""
     yield request.param, _started(request.param)
     keeper.ask(SITE, "stop", request.param)
 
 
 @pytest.fixture(scope="session")
-def running_slurm():
+def running_slurm(built):
     yield _started("sbatch")
     keeper.ask(SITE, "stop", "sbatch")
 
@@ -77,6 +78,18 @@ def apppot_of_the_site(tmp_path_factory):
                     "from apppot.cli.main import main; sys.exit(main())' \"$@\"\n")
     path.chmod(0o755)
     return path
+
+
+@pytest.fixture(scope="session")
+def built(request, apppot_of_the_site, tmp_path_factory):
+    """What the chosen tests will need is begun with the first test that uses the site."""
+    builder = Builder(apppot_of_the_site, tmp_path_factory.mktemp("built"))
+    if SITE:
+        here = [item.name for item in request.session.items if item.path.parent == Path(__file__).parent]
+        for recipe in (recipe for name in here for recipe in recipes_for(name)):
+            builder.begin(recipe)
+    yield builder
+    builder.end()
 
 
 @pytest.fixture(scope="session")
@@ -116,14 +129,23 @@ def configured(back_end, apppot_of_the_site, images, tmp_path_factory):
     return name, told, parameters
 
 
-@pytest.fixture
-def contained(configured, images, tmp_path):
-    """Parameters that a test sets are taken back at its end."""
+@pytest.fixture(scope="session")
+def contained_client(configured, images):
+    """contained_client(directory for its job lists) → ArcClient; who sets parameters takes them back."""
     name, told, parameters = configured
-    directory = tmp_path / "arc"
-    directory.mkdir()
-    client = ArcClient(name, told, directory, partial(keeper.ask, SITE), parameters)
-    client.images, client.small_scratch = images, Path(told["small_scratch"])
+
+    def make(directory):
+        directory.mkdir()
+        client = ArcClient(name, told, directory, partial(keeper.ask, SITE), parameters)
+        client.images, client.small_scratch = images, Path(told["small_scratch"])
+        return client
+    return make
+
+
+@pytest.fixture
+def contained(contained_client, tmp_path):
+    """Parameters that a test sets are taken back at its end."""
+    client = contained_client(tmp_path / "arc")
     yield client
     client.take_back()
 
@@ -131,13 +153,6 @@ def contained(configured, images, tmp_path):
 @pytest.fixture
 def cluster(running_slurm, tmp_path):
     return Cluster(running_slurm, tmp_path)
-
-
-@pytest.fixture
-def job(tmp_path):
-    directory = tmp_path / "job"
-    directory.mkdir()
-    return directory
 
 
 class Files(SimpleHTTPRequestHandler):

@@ -1,22 +1,13 @@
 """The jobs in examples/ on a real site: what their READMEs say to type is typed, and gives what they promise."""
 
 import os
-import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from .building import EXAMPLES, commands_of
 from .submitting import User
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def commands_of(name):
-    """The command lines of an example's README, word by word."""
-    lines = (EXAMPLES / name / "README.md").read_text().splitlines()
-    return [shlex.split(line) for line in lines if line.startswith("    ")]
 
 
 class Reader:
@@ -44,25 +35,6 @@ class Reader:
         done = subprocess.run(words, cwd=self.directory, capture_output=True, text=True)
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
         return done.stdout
-
-
-@pytest.fixture(scope="session")
-def built(apppot_of_the_site, tmp_path_factory):
-    """built(recipe) → the image, made once."""
-    top = tmp_path_factory.mktemp("built")
-    found = {}
-
-    def build(recipe):
-        recipe = recipe.resolve()
-        kind = recipe.read_text()
-        if kind not in found:
-            image = top / f"{len(found)}.squashfs"
-            done = subprocess.run([apppot_of_the_site, "image", "build", recipe, "-o", image], capture_output=True, text=True,
-                                  stdin=subprocess.DEVNULL, env=dict(os.environ) | {"APPPOT_CACHE": str(top / "cache")})
-            assert done.returncode == 0, done.stderr
-            found[kind] = image
-        return found[kind]
-    return build
 
 
 def copy_of(name, job):
