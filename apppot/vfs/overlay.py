@@ -1,6 +1,6 @@
 """The union of read-only lower layers and a writable one as a file system: how names in it are made, removed and renamed."""
 
-from errno import EACCES, ENAMETOOLONG, ENOTEMPTY, EPERM
+from errno import EACCES, EINVAL, ENAMETOOLONG, ENOTEMPTY, EPERM
 import os
 from os import lstat
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_ISGID
@@ -185,10 +185,12 @@ class Overlay(UpperLayer):
             self._forget(target, new)
         try:
             with self.namespace.cache.links_moving():     # perhaps a symlink comes with it
-                if exchange or not new.kind:
-                    abi.renameat2(abi.AT_FDCWD, source, abi.AT_FDCWD, target, flags if exchange else abi.RENAME_NOREPLACE)
-                else:
+                if exchange:
+                    abi.renameat2(abi.AT_FDCWD, source, abi.AT_FDCWD, target, flags)
+                elif new.kind:
                     os.rename(source, target)
+                else:
+                    self._rename_to_new(source, target, flags)
                 here.changed()
                 there.changed()
         finally:
@@ -203,6 +205,17 @@ class Overlay(UpperLayer):
             self.ownership.renamed(self.log_name(old), self.log_name(new), old.kind == S_IFDIR)
         if S_IFLNK in (old.kind, new.kind) or S_IFDIR in (old.kind, new.kind):
             self.namespace.flush()
+
+    @staticmethod
+    def _rename_to_new(source, target, flags):
+        """Rename to a name that was missing. FileExistsError: a guest has just made it by itself; that tells not every
+        file system (EINVAL: NFS), and then the guest's new file is replaced, as if it had come first."""
+        try:
+            abi.renameat2(abi.AT_FDCWD, source, abi.AT_FDCWD, target, abi.RENAME_NOREPLACE)
+        except OSError as error:
+            if error.errno != EINVAL or flags & abi.RENAME_NOREPLACE:
+                raise
+            os.rename(source, target)
 
     def _tell_host_names(self, old, new, lowers, exchange):
         names = self.namespace.host_names

@@ -255,3 +255,26 @@ def test_directories_that_their_owner_cannot_read_are_removed_only_when_empty(wo
     w.call("rmdir", "/empty")
     assert w.names("/") == [b"d", b"e", b"full", b"l"] and b"also empty" not in w.names("/d")
     w.call("chmod", "/full", 0o700)
+
+
+def test_renaming_where_the_host_knows_no_flags(world, monkeypatch):
+    """As on NFS, whose renameat2(2) takes none."""
+    def without_flags(old_fd, old, new_fd, new, flags):
+        if flags:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+
+    monkeypatch.setattr("apppot.vfs.abi.renameat2", without_flags)
+    w = world(LOWER)
+    w.rename("/d/f", "/d/new")
+    w.rename("/d/new", "/d/g")
+    w.rename("/d", "/moved")
+    assert w.read("/moved/g") == b"lower" and w.names("/") == [b"e", b"l", b"moved"]
+    w.write("/one", b"1")
+    w.write("/two", b"2")
+    fails(errno.EINVAL, w.rename, "/one", "/three", 1)
+    fails(errno.EINVAL, w.rename, "/one", "/two", 2)
+    fails(errno.EEXIST, w.rename, "/one", "/two", 1)
+    w.reopen(False)
+    assert [w.read(path) for path in ("/one", "/two", "/moved/g")] == [b"1", b"2", b"lower"]
+    assert w.names("/") == [b"e", b"l", b"moved", b"one", b"two"] and w.names("/moved") == [b"g", b"sub"]
