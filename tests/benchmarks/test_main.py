@@ -54,6 +54,8 @@ def test_wrong_usage_is_one_line_and_2(tmp_path, arguments, said):
     ("benchmarks.images", ["gone.img"], "gone.img: no such image"),
     ("benchmarks.images", ["--quick"], "unrecognized arguments: --quick"),
     ("benchmarks.snapshots", ["x"], "unrecognized arguments: x"),
+    ("benchmarks.wall", ["gone"], "no such work: gone"),
+    ("benchmarks.wall", ["--rounds", "0"], "--rounds: at least 1"),
     ("tests.faults.load", ["turnover", "60"], "60 is too few; say 501 or more"),
     ("tests.faults.load", ["machines", "0"], "0 is too few; say 1 or more"),
 ])
