@@ -1,6 +1,7 @@
 """apppot cancel: end jobs."""
 
-from apppot.cli.batch import QUIET, Command, records
+from apppot.cli.batch import QUIET, records
+from apppot.cli.command import Command
 
 
 def run(command, chosen, words):

@@ -3,7 +3,8 @@
 import os
 
 from apppot.cli import values
-from apppot.cli.batch import QUIET, Command, records
+from apppot.cli.batch import QUIET, records
+from apppot.cli.command import Command
 from apppot.cli.options import Option, UsageError
 
 

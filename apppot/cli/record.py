@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from apppot.cli.batch import Command
+from apppot.cli.command import Command
 from apppot.cli.options import Option, UsageError
 from apppot.errors import STATUS_NOT_FOUND, AppPotError
 

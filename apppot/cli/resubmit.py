@@ -1,6 +1,7 @@
 """apppot resubmit: once more."""
 
-from apppot.cli.batch import QUIET, Command, records
+from apppot.cli.batch import QUIET, records
+from apppot.cli.command import Command
 from apppot.cli.options import Option
 
 

@@ -4,7 +4,8 @@ import sys
 import time
 
 from apppot import quantities
-from apppot.cli.batch import JSON, Command, records
+from apppot.cli.batch import records
+from apppot.cli.command import JSON, Command
 from apppot.cli.options import Option
 
 SECONDS = 5
@@ -90,4 +91,4 @@ main = Command(
     [Option("--all", "-a", help="Also the jobs whose results were fetched."),
      Option("--watch", "-w", metavar="[SECONDS]", convert=quantities.count,
             help="Look again every 5 or so many seconds, print what changed, and end when all have ended."),
-     JSON], (0, None), "apppot status --json")
+     JSON], (0, None), ("apppot status --json",))

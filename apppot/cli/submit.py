@@ -7,7 +7,8 @@ from apppot import quantities
 from apppot.batch import job as jobs
 from apppot.batch import jobfile
 from apppot.cli import values
-from apppot.cli.batch import QUIET, Command
+from apppot.cli.batch import QUIET
+from apppot.cli.command import Command
 from apppot.cli.options import Option, UsageError
 
 OPTIONS = [
@@ -113,4 +114,4 @@ main = Command(
     "Hand a job to a site through the clients that are installed here (arcsub, sbatch), and write down what was handed over. "
     "PROG is run in a machine at the site; without it ./apppot-run among the inputs, else the image's apppot-autorun. The job's "
     "identifier is printed. Options end at the first word that is none.", OPTIONS, (0, None),
-    "apppot submit --to slurm --image tools.squashfs --output result.txt sh -c 'echo done >result.txt'", mixed=False)
+    ("apppot submit --to slurm --image tools.squashfs --output result.txt sh -c 'echo done >result.txt'",), mixed=False)

@@ -36,7 +36,7 @@ def arc_user_with_rte(contained, apppot_of_the_site, job):
 
 def test_the_example_of_help(slurm_user, images, job):
     os.link(images / "tools.squashfs", job / "tools.squashfs")
-    words = shlex.split(submit_command.main.example)
+    words = shlex.split(submit_command.main.examples[0])
     assert words[:2] == ["apppot", "submit"]
     id = slurm_user.submit(*words[2:])
     assert slurm_user.wait(id) == ["done"]

@@ -1,52 +1,30 @@
-"""What the image commands share: one class that parses, prints the help and reports."""
+"""What the image commands share."""
 
 import os
 import signal
 import sys
 
-from apppot.cli import progress, report
-from apppot.cli.options import Option, UsageError, help_text, parse
+from apppot.cli import command, progress
+from apppot.cli.options import Option, UsageError
 
 QUIET = Option("--quiet", "-q", help="No progress and no notes.")
-HELP = Option("--help", "-h", help="Print this text and end.")
-JSON = Option("--json", help="Print JSON.")
+JSON = command.JSON
 
 
-class Command:
-    """One subcommand. usage: what follows its name; words: how many there must be (least, most); examples: command
-    lines with what they do, for --help and the tests."""
+class Command(command.Command):
+    """One subcommand. `progress` and `note` are for its run(), and silent with --quiet."""
 
     def __init__(self, name, run, usage, summary, options, words=(1, 1), examples=(), footer=""):
-        self.program = f"apppot image {name}"
-        self.run, self.usage, self.summary, self.words = run, usage, summary, words
-        self.options = [*options, QUIET, HELP]
-        self.examples, self.footer = examples, footer
+        super().__init__(f"image {name}", run, usage, summary, [*options, QUIET], words, examples, footer=footer)
 
-    def help(self):
-        footer = self.footer + ("\n\n" if self.footer else "") + \
-            "\n".join(["Example:" if len(self.examples) == 1 else "Examples:", *(f"  {line}" for line in self.examples)])
-        return help_text(f"{self.program} {self.usage}", self.summary, [("Options", self.options)], footer)
-
-    def __call__(self, argv=None):
-        return report.guard(self.program, self._main, sys.argv[1:] if argv is None else argv)
-
-    def _main(self, argv):
-        chosen, _, words = parse(self.options, argv, mixed=True)
-        if chosen["help"]:
-            sys.stdout.write(self.help())
-            return 0
-        least, most = self.words
-        if len(words) < least or most is not None and len(words) > most:
-            raise UsageError(f"{'too few' if len(words) < least else 'too many'} words; the usage is: "
-                             f"{self.program} {self.usage}")
+    def begin(self, chosen):
         signal.signal(signal.SIGTERM, _end)
         self.quiet = chosen["quiet"]
         self.progress = progress.for_command(self.program, self.quiet)
-        return self.run(self, chosen, words) or 0
 
     def note(self, line):
         if not self.quiet:
-            report.say(self.program, line)
+            super().note(line)
 
 
 def _end(signum, frame):
