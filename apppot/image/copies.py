@@ -146,33 +146,17 @@ def remove_all(found):
 
 def _copies(cache):
     found = []
-    for path in _files(cache):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
+    for path, fd in _files(cache):
         try:
             found.append(Copy(path, fd))
         except OSError:
             continue
-        finally:
-            os.close(fd)
     return found
 
 
 def remove(cache, wanted=lambda copy: copy.stale):
     """Free the wanted copies, and what was left half made; how many of the wanted are in use and stay."""
-    kept = 0
-    for path in _files(cache):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        try:
-            kept += _remove(path, fd, wanted)
-        finally:
-            os.close(fd)
-    return kept
+    return sum(_remove(path, fd, wanted) for path, fd in _files(cache))
 
 
 def _remove(path, fd, wanted):
@@ -194,8 +178,19 @@ def _remove(path, fd, wanted):
 
 
 def _files(cache):
+    """(path, descriptor) of each; it is open until the next one is."""
     top = cache + b"/patched"
     try:
-        return [top + b"/" + name for name in os.listdir(top)]
+        names = os.listdir(top)
     except OSError:
-        return []
+        return
+    for name in names:
+        path = top + b"/" + name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            yield path, fd
+        finally:
+            os.close(fd)
