@@ -13,6 +13,7 @@ SETTINGS = ("Acquire::http", "Acquire::https", "Acquire::ftp", "Acquire::Check",
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PLACE = b"/run/apppot-apt"                      # where a machine sees what `write_for_guest` wrote
+UNSAFE = "force-unsafe-io"       # dpkg(1): syncs no file; a system that is not whole is thrown away anyway
 _ROLLING = ("sid", "unstable", "experimental")
 _POCKETS = ("", "-updates", "-security", "-backports", "-proposed-updates")
 
@@ -168,7 +169,8 @@ def write_for_guest(directory, stanzas):
     if os.access(CERTIFICATES, os.R_OK):
         shutil.copyfile(CERTIFICATES, directory + "/ca-certificates.crt")
         lines.append(f'Acquire::https::CaInfo "{place}/ca-certificates.crt";')
-    lines += ['APT::Sandbox::User "root";', 'APT::Install-Recommends "false";', 'Dpkg::Use-Pty "0";']
+    lines += [f'Dpkg::Options:: "--{UNSAFE}";', 'APT::Sandbox::User "root";', 'APT::Install-Recommends "false";',
+              'Dpkg::Use-Pty "0";']
     with open(directory + "/apt.conf", "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
 

@@ -14,13 +14,15 @@ from apppot.making.build import apt
 _DEBOOTSTRAP_VARIANTS = {"minbase": ["--variant=minbase"], "apt": ["--variant=minbase"],
                          "required": ["--variant=minbase"], "important": []}
 _AFTER_BOOTSTRAP = """\
-rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"
+rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/etc/resolv.conf" "$1/etc/hostname"
 if [ -d "$1/etc" ]; then : >"$1/etc/resolv.conf"; echo apppot >"$1/etc/hostname"; fi
 """
 # debootstrap knows one suite of one archive; what was updated since comes with apt-get. It warns that it can't mount /proc
 # and /sys in its tree, and does without.
 _DEBOOTSTRAP = """\
 tree=/root/tree job=%(job)s
+(umask 022; mkdir -p $tree/etc/dpkg/dpkg.cfg.d)
+echo %(unsafe)s >$tree/etc/dpkg/dpkg.cfg.d/apppot
 debootstrap "$@" || { tail -n 3 $tree/debootstrap/debootstrap.log; exit 1; }
 rm -rf $tree/etc/apt/sources.list $tree/var/log/bootstrap.log
 cp $job/debian.sources $tree/etc/apt/sources.list.d/
@@ -29,7 +31,7 @@ export APT_CONFIG=%(place)s/apt.conf DEBIAN_FRONTEND=noninteractive
 chroot $tree apt-get -qq update
 chroot $tree apt-get -y -qq dist-upgrade
 chroot $tree /bin/sh -e -c '%(clean)s'
-rm -rf $tree%(place)s $tree/dev/*
+rm -rf $tree%(place)s $tree/dev/* $tree/etc/dpkg/dpkg.cfg.d/apppot
 set -- $tree
 %(after)s
 tar -C $tree --sort=name --numeric-owner --xattrs --xattrs-include='*' -cf $job/root.tar .
@@ -67,6 +69,7 @@ def command(name, path, base, included, stanzas, clean):
         return _by_debootstrap(base, stanzas, clean)
     words = [path, b"--mode=root", b"--skip=chroot/mount,check/empty,output/dev", b"--format=tar",
              b"--variant=" + base.variant.encode(), b"--customize-hook=" + _AFTER_BOOTSTRAP.encode(),
+             b"--dpkgopt=" + apt.UNSAFE.encode(),
              *(b"--aptopt=" + line.encode() for line in [*apt.settings(), 'APT::Install-Recommends "false"']),
              *(b"--include=" + package.encode() for package in included),
              base.value.encode(), JOB + b"/root.tar", JOB + b"/debian.sources"]
@@ -92,7 +95,7 @@ def _by_debootstrap(base, stanzas, clean):
     elif keyring and os.access(keyring[0], os.R_OK):
         options.append("--keyring=" + keyring[0])
     script = _DEBOOTSTRAP % {"job": os.fsdecode(JOB), "place": os.fsdecode(apt.PLACE), "clean": clean,
-                             "after": _AFTER_BOOTSTRAP}
+                             "after": _AFTER_BOOTSTRAP, "unsafe": apt.UNSAFE}
     words = ["/bin/sh", "-e", "-c", script, "debootstrap", *options, base.value, "/root/tree", address]
     return [word.encode() for word in words], _proxies()
 
