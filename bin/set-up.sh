@@ -128,7 +128,7 @@ copy_checkout() {
     rm -rf "$base/src"
     mv "$base/src.new" "$base/src"
     chmod -R u+rwX,go+rX "$base/src"
-    chown -R "$account:" "$base/src"
+    if am_root; then chown -R "$account:" "$base/src"; fi
 }
 
 choose_places() {
@@ -140,11 +140,15 @@ choose_places() {
         chown "$account:" "$base/home"
         copy_checkout
         source=$base/src
-    else
+    elif [ -w "$checkout" ]; then
         base=$checkout/.work
-        mkdir -p "$base" 2>/dev/null || base=${XDG_CACHE_HOME:-$HOME/.cache}/apppot-tests
         mkdir -p "$base" || die "can't write $base"
         source=$checkout
+    else
+        base=${XDG_CACHE_HOME:-$HOME/.cache}/apppot-tests
+        mkdir -p "$base" || die "can't write $base"
+        copy_checkout
+        source=$base/src
     fi
 }
 
