@@ -4,6 +4,15 @@ import os
 import sys
 
 
+# What a terminal would obey (ISO 6429): names of files and texts of images are shown, not obeyed.
+_SHOWN = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {ord("\n"): "\\n", ord("\t"): "\\t"}
+
+
+def shown(text):
+    """`text` in one line, with its control characters written out."""
+    return text.translate(_SHOWN)
+
+
 def tell(text):
     """Write `text` as a line or several; what can't be written is dropped, and so is all that follows."""
     try:

@@ -9,7 +9,7 @@ from apppot.errors import STATUS_FAILED, AppPotError
 
 def say(program, message, stream=None):
     """`stream`: instead of standard error. Where it can't be written the exit status still tells."""
-    line = f"{program}: {message}"
+    line = messages.shown(f"{program}: {message}")
     if stream is None:
         messages.tell(line)
         return

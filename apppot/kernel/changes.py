@@ -2,6 +2,8 @@
 
 import os
 
+from apppot import messages
+
 
 def put_in(machine, cow, image, ownership):
     """The layers to put over the image, topmost first.
@@ -16,7 +18,7 @@ def put_in(machine, cow, image, ownership):
 
     def say(text):
         if not machine.quiet:
-            os.write(2, f"apppot-start: {text}\n".encode("utf-8", "surrogateescape"))
+            messages.tell(messages.shown(f"apppot-start: {text}"))
 
     if machine.cow is None:
         found = layers.stack(image, machine.changes, ownership.uid, ownership.gid, machine.force, _only(machine, say),

@@ -108,20 +108,20 @@ class RunningMachine:
     def say(self, text):
         """One line to the user, unless --quiet."""
         if not self.machine.quiet:
-            messages.tell(f"apppot-start: {text}")
+            messages.tell(messages.shown(f"apppot-start: {text}"))
 
     def end(self, text):
         """End the machine because of a limit, and say of which; any thread may."""
         if not self.ended:
             self.ended = True
-            messages.tell(f"apppot-start: {text}")
+            messages.tell(messages.shown(f"apppot-start: {text}"))
             self.kill_all()
 
     def time_is_over(self, text):
         """Say so; the machine's status is no more the program's."""
         if not self.ended:
             self.ended, self.end_status = True, STATUS_TIMEOUT
-            messages.tell(f"apppot-start: {text}")
+            messages.tell(messages.shown(f"apppot-start: {text}"))
 
     def kill_all(self):
         for tgid in self.processes():

@@ -96,6 +96,12 @@ def test_a_name_that_is_not_utf8(command):
     refused(command("start", "--image", b"no\xffwhere"), 125, "where", "No such file")
 
 
+def test_a_name_that_a_terminal_would_obey(command):
+    """One line all the same, with nothing but text in it."""
+    done = command("start", "--image", "no\n\x1b[2J\x9bwhere")
+    refused(done, 125, r"no\n\x1b[2J\x9bwhere", "No such file")
+
+
 @pytest.mark.parametrize("content, kind", [
     (b"", "no image format"),
     (b"hello\n", "no image format"),

@@ -137,6 +137,12 @@ def test_inspect(run, place):
     assert facts["size"] == (place / "root.tar.gz").stat().st_size
 
 
+def test_inspect_shows_what_a_terminal_would_obey(run, place):
+    (place / "a.tar").write_bytes(tar(("etc/os-release", b'PRETTY_NAME="a\x1b[2Jb"\n')))
+    assert r"a\x1b[2Jb" in done(run("image", "inspect", "-q", "a.tar"))
+    assert json.loads(done(run("image", "inspect", "a.tar", "--json")))["os"] == "a\x1b[2Jb"
+
+
 def test_list_remove_and_sharing(run, place, root):
     oci.Layout(place / "one", root)
     oci.Layout(place / "two", root, tar(("more", b"x" * 5000)))

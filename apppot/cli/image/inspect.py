@@ -2,6 +2,7 @@
 
 from apppot.cli.image.command import JSON, Command, image_path, print_json
 from apppot.cli.progress import size_text
+from apppot.messages import shown
 
 
 def run(command, chosen, words):
@@ -13,14 +14,18 @@ def run(command, chosen, words):
     for key in ("image", "format", "digest", "size", "os", "autorun", "base"):
         value = facts.get(key)
         if value is not None:
-            print(f"{key + ':':<12}{size_text(value) if key == 'size' else 'yes' if value is True else value}")
+            _print(key, size_text(value) if key == "size" else "yes" if value is True else value)
     for number, layer in enumerate(facts["layers"], 1):
         words = [layer["digest"] or layer["path"]]
         if layer.get("files") is not None:
             words.append(f"{layer['files']} files, {size_text(layer['size'])}")
-        print(f"{f'layer {number}:':<12}{', '.join(words)}")
+        _print(f"layer {number}", ", ".join(words))
     for key, value in (facts["config"] or {}).items():
-        print(f"{key + ':':<12}{' '.join(value) if isinstance(value, list) else value}")
+        _print(key, " ".join(value) if isinstance(value, list) else value)
+
+
+def _print(key, value):
+    print(shown(f"{key + ':':<12}{value}"))
 
 
 main = Command(
