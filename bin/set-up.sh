@@ -23,8 +23,6 @@ busybox-static     a guest program without a C library to load
 debian-archive-keyring  lets mmdebstrap and debootstrap check what they get
 debootstrap        makes the system that an image begins with where mmdebstrap is missing
 e2fsprogs          makes ext2/3/4 images, and reads them again with debugfs
-fakechroot         lets an ordinary user make the tree of the guests where there are no user namespaces
-fakeroot           for fakechroot
 fdisk              makes disk images with partitions
 git                a real program that the tests run
 liblzo2-dev        python-lzo is compiled with it, which reads squashfs images

@@ -122,29 +122,25 @@ def hooks() -> list[str]:
 
 
 def make_tar(target: Path) -> None:
-    """Make the tar with mmdebstrap, in the first of its modes that works here."""
+    """Make the tar with mmdebstrap: as root, or in a user namespace. Its other modes fake what Go, a static program, does not see."""
     if not shutil.which("mmdebstrap"):
         raise SystemExit("no root tree to test in: apt-get install mmdebstrap")
-    modes = ["root"] if os.getuid() == 0 else ["unshare", "fakechroot"]
+    mode = "root" if os.getuid() == 0 else "unshare"
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         listing = Path(scratch) / "debian.sources"
         listing.write_text(sources())
         made = Path(scratch) / "tree.tar"
-        failures = []
-        for mode in modes:
-            command = ["mmdebstrap", f"--mode={mode}", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-                       *(f"--aptopt={line}" for line in apt_settings()),
-                       *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
-                       "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--aptopt=APT::Install-Recommends false",
-                       *hooks(), SUITE, str(made), str(listing)]
-            done = subprocess.run(command, stdout=sys.stderr)
-            if done.returncode == 0:
-                made.chmod(0o644)
-                made.rename(target)
-                return
-            failures.append(f"--mode={mode}: status {done.returncode}")
-        raise SystemExit(f"mmdebstrap could not make the root tree ({'; '.join(failures)}): run"
-                         " `python3 -m tests.guest.make_tree --tar-only` as root")
+        command = ["mmdebstrap", f"--mode={mode}", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+                   *(f"--aptopt={line}" for line in apt_settings()),
+                   *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
+                   "--dpkgopt=path-include=/usr/share/doc/*/copyright", "--aptopt=APT::Install-Recommends false",
+                   *hooks(), SUITE, str(made), str(listing)]
+        done = subprocess.run(command, stdout=sys.stderr)
+        if done.returncode:
+            raise SystemExit(f"mmdebstrap --mode={mode} could not make the root tree (status {done.returncode}): run"
+                             " `python3 -m tests.guest.make_tree --tar-only` as root")
+        made.chmod(0o644)
+        made.rename(target)
 
 
 def unpack(tar: Path, target: Path) -> None:
