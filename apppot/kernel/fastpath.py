@@ -267,10 +267,9 @@ class FastPath:
         self.tlb.put(tlb.CWD, (status.st_dev, status.st_ino), b"", tlb.PURE, 0, path)
 
     def _put_descriptor(self, task, fd):
-        path = self.ns.guest_path(task.fd_link(fd))
-        if path is None:
+        node = self.ns.named(task.fd_link(fd))
+        if node is None:
             return
-        node = self.ns.at(path)
         if node.kind == _S_IFDIR:
             status = task.fd_stat(fd)
             self._put_open_directory(node, (status.st_dev, status.st_ino))

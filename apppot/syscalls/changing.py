@@ -36,7 +36,9 @@ def change_open(task, fd, method, *args, o_path=False, waited=False):
         if _change_in_place(task, fd, method, args):
             return 0
     node = node_of_descriptor(task, fd)
-    if node is not None and node.kind and (o_path or not _is_o_path(task, fd)):
+    if node is not None and node.kind:
+        if not o_path:
+            refuse_o_path(task, fd)
         work = None if waited else long_work(task, node)
         if work is not None:
             return Later(work, lambda status: change_open(task, fd, method, *args, o_path=o_path, waited=True))
@@ -101,7 +103,8 @@ def _check_nameless(task, own):
         raise error(EROFS)
 
 
-def _is_o_path(task, fd):
+def refuse_o_path(task, fd):
+    """EBADF for a descriptor that was opened with O_PATH: it is good for names alone."""
     import fcntl
 
     own = task.getfd(fd)
@@ -110,7 +113,6 @@ def _is_o_path(task, fd):
             raise error(EBADF)
     finally:
         os.close(own)
-    return False
 
 
 def _utime_open(fd, atime_ns, mtime_ns):

@@ -6,6 +6,7 @@ from errno import E2BIG, EINVAL, ELOOP, ENOENT
 from apppot.syscalls import programs
 from apppot.syscalls.answer import Later, Run, Vector
 from apppot.syscalls.decode import Fd, Int, Path, Ptr
+from apppot.syscalls.paths import node_of_descriptor
 from apppot.vfs.node import Node
 
 _AT_FDCWD, _AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = -100, 0x100, 0x1000
@@ -42,13 +43,10 @@ def _closes(task, fd):
 
 def _of_descriptor(task, fd):
     """The node of an open file; a file without a name (memfd, deleted) is copied to where the stub can open it."""
-    if fd == _AT_FDCWD:
-        return task.ns.at(task.caller.cwd)
-    link = task.fd_link(fd)
-    path = task.ns.guest_path(link)
-    if path is not None:
-        return task.ns.at(path)
-    return Node.at(link, task.machine.copy_of_descriptor(task, b"/proc/%d/fd/%d" % (task.tid, fd)), 0o100000, None)
+    node = node_of_descriptor(task, fd)
+    if node is not None:
+        return node
+    return Node.at(task.fd_link(fd), task.machine.copy_of_descriptor(task, b"/proc/%d/fd/%d" % (task.tid, fd)), 0o100000, None)
 
 
 def _exec(task, node, name, argv, envp, index, fd=None, waited=False):

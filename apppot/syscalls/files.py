@@ -2,7 +2,7 @@
 
 import os
 import struct
-from errno import E2BIG, EACCES, EINVAL, ENOENT
+from errno import E2BIG, EACCES, EAGAIN, EINVAL, ENOENT, EXDEV
 
 from apppot.syscalls.answer import NATIVE, Give, Later, Run, RunHere
 from apppot.syscalls.decode import Fd, Int, MaybePath, Path, Ptr, U64, UInt
@@ -12,16 +12,19 @@ from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW,
 _S_IFDIR, _S_IFREG, _S_IFLNK = 0o040000, 0o100000, 0o120000
 _IN_DONT_FOLLOW = 0x02000000
 _RESOLVE_MASK = 0x3F                       # RESOLVE_NO_XDEV ... RESOLVE_CACHED of <linux/openat2.h>
-_RESOLVE_BELOW = 0x08 | 0x10               # RESOLVE_BENEATH, RESOLVE_IN_ROOT: absolute names start there too
-_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_RESOLVE_BELOW = _RESOLVE_BENEATH | 0x10   # and RESOLVE_IN_ROOT: absolute names start there too
+_RESOLVE_NO_SYMLINKS, _RESOLVE_CACHED = 0x04, 0x20
 _OPEN_HOW = struct.Struct("<QQQ")
 _OPEN_FLAGS = 0o37777703                   # VALID_OPEN_FLAGS of <linux/fcntl.h>; openat2 refuses others, open ignores them
+_PATH_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NR_OPENAT2 = 437
 
 _STAT = struct.Struct("<QQQIIIxxxxQqqqqQqQqQ24x")            # struct stat of x86-64, <asm/stat.h>
 _STATX = struct.Struct("<IIQIIIHxxQQQQ" + "qIxxxx" * 4 + "IIIIQ104x")   # struct statx, <linux/stat.h>
 _STATX_BASIC_STATS = 0x7FF
 _AT_STATX_SYNC_TYPE, _AT_NO_AUTOMOUNT = 0x6000, 0x800
+_STAT_FLAGS = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | _AT_NO_AUTOMOUNT | _AT_STATX_SYNC_TYPE
 _NSEC = 1_000_000_000
 
 
@@ -48,10 +51,21 @@ def openat2(task, dirfd: Fd, path: Path, how: Ptr, size: U64):
     flags, mode, resolve = _OPEN_HOW.unpack_from(data)
     if any(data[_OPEN_HOW.size:]):
         raise error(E2BIG)
-    if resolve & ~_RESOLVE_MASK:
-        raise error(EINVAL)
+    _check_how(path, flags, mode, resolve)
     more = {2: _OPEN_HOW.pack(flags, mode, 0), 3: _OPEN_HOW.size}
     return _open(task, 1, dirfd, path, flags, mode, resolve, more)
+
+
+def _check_how(path, flags, mode, resolve):
+    """What openat2(2) checks, and open(2) does not, before it looks at the path."""
+    creating = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE
+    if flags & ~_OPEN_FLAGS or mode & ~(0o7777 if creating else 0) or resolve & ~_RESOLVE_MASK \
+            or resolve & _RESOLVE_BELOW == _RESOLVE_BELOW or flags & os.O_PATH and flags & ~_PATH_FLAGS:
+        raise error(EINVAL)
+    if resolve & _RESOLVE_CACHED and (creating or flags & os.O_TRUNC):
+        raise error(EAGAIN)
+    if path[:1] == b"/" and resolve & _RESOLVE_BENEATH:
+        raise error(EXDEV)
 
 
 def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=False):
@@ -100,7 +114,7 @@ def _open_again(task, link, index, flags):
 def straight(host, flags, mode=0):
     """Answer to open of a host path that follows no symlink: where no Landlock stands behind what we have found."""
     if flags & os.O_PATH:
-        flags &= os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags &= _PATH_FLAGS
     creating = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE
     how = _OPEN_HOW.pack(flags & _OPEN_FLAGS, mode & 0o7777 if creating else 0, _RESOLVE_NO_SYMLINKS)
     return RunHere({0: AT_FDCWD, 1: host, 2: how, 3: _OPEN_HOW.size}, None, _NR_OPENAT2)
@@ -117,7 +131,7 @@ def lstat(task, path: Path, buffer: Ptr):
 
 
 def newfstatat(task, dirfd: Fd, path: MaybePath, buffer: Ptr, flags: Int):
-    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | _AT_NO_AUTOMOUNT):
+    if flags & ~_STAT_FLAGS:
         raise error(EINVAL)
     if not path and flags & AT_EMPTY_PATH:
         return fstat(task, dirfd, buffer)
@@ -133,7 +147,7 @@ def fstat(task, fd: Fd, buffer: Ptr):
 
 
 def statx(task, dirfd: Fd, path: MaybePath, flags: Int, mask: UInt, buffer: Ptr):
-    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | _AT_NO_AUTOMOUNT | _AT_STATX_SYNC_TYPE) or mask >> 31:
+    if flags & ~_STAT_FLAGS or flags & _AT_STATX_SYNC_TYPE == _AT_STATX_SYNC_TYPE or mask >> 31:
         raise error(EINVAL)
     if not path and flags & AT_EMPTY_PATH:
         attributes = _attributes_of_descriptor(task, dirfd)
@@ -166,12 +180,9 @@ def _attributes_of_descriptor(task, fd):
     """Attributes as the guest must see them, or None where the host's own fstat is right."""
     if fd == AT_FDCWD:
         return task.ns.stat(task.caller, node_of_descriptor(task, fd))
-    link = task.fd_link(fd)
-    path = task.ns.guest_path(link)
-    if path is not None:
-        node = task.ns.at(path)
-        if node.kind == _S_IFDIR:
-            return None if task.ns.plain_stat(task.caller, node) else task.ns.stat(task.caller, node)
+    node = node_of_descriptor(task, fd)
+    if node is not None and node.kind == _S_IFDIR:
+        return None if task.ns.plain_stat(task.caller, node) else task.ns.stat(task.caller, node)
     if not task.caller.virtual and not task.machine.has_records:
         return None
     return task.ns.attributes(task.caller, task.fd_stat(fd))

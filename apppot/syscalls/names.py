@@ -4,7 +4,7 @@ The last component is taken for itself, even with a "/" behind it (follow=None):
 """
 
 import os
-from errno import EINVAL, ENOENT
+from errno import EINVAL, ENOENT, EPERM
 
 from apppot.syscalls.answer import Later
 from apppot.syscalls.decode import Fd, Int, Path, UInt
@@ -13,7 +13,8 @@ from apppot.syscalls.paths import (AT_EMPTY_PATH, AT_FDCWD, AT_REMOVEDIR, AT_SYM
 from apppot.syscalls.waiting import changed, long_work
 from apppot.vfs import nameless
 
-_S_IFREG = 0o100000
+_S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
+_MAKEABLE = (0, _S_IFREG, 0o020000, 0o060000, 0o010000, 0o140000)   # a regular file, devices, a fifo, a socket: mknod(2)
 _RENAME_FLAGS, _RENAME_NOREPLACE, _RENAME_EXCHANGE = 7, 1, 2     # with RENAME_WHITEOUT, <linux/fs.h>
 _ATTEMPTS = 5
 
@@ -32,6 +33,9 @@ def mknod(task, path: Path, mode: UInt, device: UInt):
 
 
 def mknodat(task, dirfd: Fd, path: Path, mode: UInt, device: UInt):
+    kind = mode & _S_IFMT
+    if kind not in _MAKEABLE:
+        raise error(EPERM if kind == _S_IFDIR else EINVAL)
     task.ns.mknod(task.caller, node_at(task, dirfd, path, None), mode, device)
     return 0
 

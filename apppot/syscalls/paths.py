@@ -37,10 +37,9 @@ def in_removed_directory(task):
 
 
 def node_of_descriptor(task, fd):
-    """The Node a descriptor has a name for, or None (pipes, sockets, deleted files). OSError EBADF."""
+    """The Node a descriptor has a name for, or None (pipes, sockets, deleted files); see Namespace.named. OSError EBADF."""
     if fd == AT_FDCWD:
         return task.ns.at(task.caller.cwd)
     if fd < 0:
         raise error(EBADF)
-    path = task.ns.guest_path(task.fd_link(fd))
-    return None if path is None else task.ns.at(path)
+    return task.ns.named(task.fd_link(fd))

@@ -6,7 +6,7 @@ from errno import E2BIG, EINVAL, ERANGE
 
 from apppot.image.xattrs import PRIVATE
 from apppot.syscalls.answer import NATIVE, Run
-from apppot.syscalls.changing import change, change_open
+from apppot.syscalls.changing import change, change_open, refuse_o_path
 from apppot.syscalls.decode import Fd, Int, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at, node_of_descriptor
 
@@ -102,7 +102,10 @@ def _get_of_path(task, node, address, value, size):
 def _open_node(task, fd):
     """The node of an open file, or None: it has no name any more, or never had one, and the host answers."""
     node = node_of_descriptor(task, fd)
-    return node if node is not None and node.kind else None
+    if node is None or not node.kind:
+        return None
+    refuse_o_path(task, fd)
+    return node
 
 
 def _xattr_node(task, dirfd, path, flags):

@@ -66,6 +66,10 @@ class Filesystem:
         """
         raise NotImplementedError
 
+    def copied_from(self, node, host):
+        """Whether an existing file took the place of the file `host` when that was to be written to."""
+        return False
+
     def directory(self, caller, node):
         """The `Directory` of a node of kind S_IFDIR."""
         if node.dir is None:

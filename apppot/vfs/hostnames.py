@@ -10,12 +10,14 @@ class HostNames:
     """Host paths of layers and mounts -> guest paths; the longest prefix counts.
 
     A lower directory that was renamed or removed in the guest still stands where it stood on the host, and tasks may
-    have it open or be in it: `_moved` says where it is now, None when it is gone.
+    have it open or be in it: `_moved` says where it is now, None when it is gone. The same with lower files that lost their
+    name: `_nameless` keeps who has one of them open from being given what has the name now.
     """
 
     def __init__(self):
         self._layers = {}                  # host path of a layer or mount -> guest path (b"" for "/")
         self._moved = {}                   # host path of a lower directory -> guest path or None
+        self._nameless = set()             # host paths of lower files, no directories, whose name was removed or given away
         self._copies = {}                  # host path of a copy of a file -> host path of the original
         self._cache = {}                   # host directory -> guest directory
         self._changeable = {}              # host path of a layer or mount -> its file system, see changeable()
@@ -56,6 +58,17 @@ class HostNames:
         for host in new_lowers or ():
             self._moved[host] = old
         self._cache.clear()
+
+    def lost_name(self, host):
+        """The name of the lower file `host` is not its own any more."""
+        self._nameless.add(host)
+
+    def is_nameless(self, host):
+        return host in self._nameless
+
+    def original(self, host):
+        """What `host` is a copy of, else itself."""
+        return self._copies.get(host, host)
 
     def know(self, host, original):
         """`host` is a copy of the host file `original`: guests see the original's name."""

@@ -215,6 +215,10 @@ class Layers(ImageLayers):
                 node.target = target
         return target
 
+    def copied_from(self, node, host):
+        directory = node.parent
+        return node.upper and bool(directory.lowers) and self._in_lowers(directory, node.name).host == host
+
     # Where files are
 
     def physical(self, node):

@@ -20,9 +20,7 @@ class Namespace(MountTable):
     # Opening
 
     def open(self, caller, node, flags, mode=0):
-        """The host path that the guest opens with the same flags. Raises what the kernel would."""
-        if flags & (os.O_CREAT | os.O_DIRECTORY | abi.O_PATH) == os.O_CREAT | os.O_DIRECTORY:
-            fail(EINVAL)
+        """The host path that the guest opens with the same flags, those of resolve_open(). Raises what the kernel would."""
         kind = node.kind
         fs = node.mount.fs
         if flags & abi.O_PATH:
@@ -43,8 +41,6 @@ class Namespace(MountTable):
                 fail(EROFS)
             return fs.open(caller, node, flags, mode)
         if unnamed:
-            if not flags & (os.O_WRONLY | os.O_RDWR):
-                fail(EINVAL)
             if kind != S_IFDIR:
                 fail(ENOTDIR)
             if fs.readonly:
@@ -223,8 +219,6 @@ class Namespace(MountTable):
 
     def mknod(self, caller, node, mode, dev=0):
         self._creatable(node)
-        if S_IFMT(mode) == S_IFDIR:
-            fail(EPERM)
         node.mount.fs.mknod(caller, node, mode, dev)
         node.parent.changed()
 
@@ -373,6 +367,7 @@ class Namespace(MountTable):
         if old.mount is not new.mount:
             fail(EXDEV)
         if old.kind == S_IFDIR:
+            new.mount.fs.may_change(caller, new.parent)
             fail(EPERM)
         new.mount.fs.link(caller, old, new)
         new.parent.changed()

@@ -71,6 +71,7 @@ class OnDisk(ExtendedAttributes, Filesystem):
         if not self.permits(caller, host, place, os.W_OK | os.X_OK):
             if not self.natural(caller, place) or not self.changes_natively(directory):
                 fail(EACCES)
+            abi.faccess(host, os.W_OK | os.X_OK)
         if node is not None and seen.st_mode & S_ISVTX and caller.uid and caller.uid != seen.st_uid:
             if self.ownership.attributes(caller, os.lstat(self.physical(node))).st_uid != caller.uid:
                 fail(EPERM)

@@ -178,6 +178,8 @@ class Overlay(UpperLayer):
             self._empty(self.directory(caller, new))
         elif old.kind == S_IFDIR:
             self._hide(there, new.name)
+        elif new.kind:
+            self._lose(there, new.name)
         for marker in useless:
             os.unlink(marker)
         replaced = not exchange and new.kind and new.upper

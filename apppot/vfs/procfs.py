@@ -231,12 +231,11 @@ class ProcFS(Filesystem):
             host = os.readlink(node.host)
         except PermissionError:
             return self._itself(node, S_IFREG)
-        path = self.namespace.guest_path(host)
-        if path is not None:
-            named = self.namespace.at(path)
+        named = self.namespace.named(host)
+        if named is not None and named.kind not in (0, S_IFLNK):
             if named.kind == S_IFDIR == S_IFMT(here.st_mode):
                 return named  # perhaps another layer's directory of the same name
-            if named.kind and os.path.samestat(os.lstat(named.host), here):
+            if os.path.samestat(os.lstat(named.host), here):
                 return named
         return self._itself(node, S_IFMT(here.st_mode))
 
@@ -246,7 +245,7 @@ class ProcFS(Filesystem):
 
     def through(self, node):
         """Is the node what a magic link leads to, so that the host must follow the link for it?"""
-        return node.kind != S_IFLNK and Name(self._below(node.host)).magic
+        return node.magic is None and Name(self._below(node.host)).magic
 
     def _translator(self, caller):
         """The function from host to guest paths for one text. It knows files that are gone from the guest's tree only."""
@@ -256,7 +255,8 @@ class ProcFS(Filesystem):
             if host not in known:
                 path = self.namespace.guest_path(host)
                 if path is not None:
-                    gone = os.path.lexists(host) and not self.namespace.at(path).kind
+                    named = self.namespace.named(host)
+                    gone = (named is None or not named.kind) and os.path.lexists(host)
                     path = self._seen(caller, path) + (proc_text.DELETED if gone else b"")
                 known[host] = path
             return known[host]

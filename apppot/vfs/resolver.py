@@ -7,19 +7,20 @@ emptied by `flush`: when a directory or symlink is renamed or replaced, or is re
 a directory changes. On a hostfs mount the way is verified at each look-up instead.
 """
 
-from errno import EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV
+from errno import EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV
 import os
 from stat import S_IFDIR, S_IFLNK
 
 from apppot.vfs import abi
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.hostnames import HostNames
-from apppot.vfs.node import DOT, DOTDOT, SLASH, VIA_LINK, fail
+from apppot.vfs.node import DOT, DOTDOT, SLASH, VIA_LINK, Node, fail
 
 MAX_LINKS = 40
 PATH_MAX = 4096
 MAX_CACHED = 20000
 _DOTS = (b"", b".", b"..")
+_TMPFILE = abi.O_TMPFILE & ~os.O_DIRECTORY           # __O_TMPFILE of <asm-generic/fcntl.h>
 _SEARCH_LIMITS = abi.RESOLVE_BENEATH | abi.RESOLVE_IN_ROOT
 
 
@@ -153,7 +154,14 @@ class Resolver:
         return self._walk(caller, path, start, follow, resolve_flags)
 
     def resolve_open(self, caller, path, flags, start=None, resolve_flags=0):
-        """`resolve` for open(2) with `flags`: whether a symlink at the end is followed, and names ending in "/"."""
+        """`resolve` for open(2) with `flags`: whether a symlink at the end is followed, and names ending in "/".
+
+        Flags that make no sense together are EINVAL whatever the path leads to.
+        """
+        if flags & os.O_DIRECTORY and flags & (os.O_CREAT | abi.O_PATH) == os.O_CREAT:
+            fail(EINVAL)
+        if flags & _TMPFILE and not flags & abi.O_PATH and not (flags & os.O_DIRECTORY and flags & os.O_ACCMODE):
+            fail(EINVAL)
         exclusive = os.O_CREAT | os.O_EXCL
         follow = not flags & os.O_NOFOLLOW and flags & exclusive != exclusive
         if path[-1:] == b"/" and flags & (os.O_CREAT | abi.O_PATH) == os.O_CREAT:
@@ -321,6 +329,23 @@ class Resolver:
     def guest_path(self, host):
         """The guest path of a host file, or None: outside all layers and mounts, deleted, or not a file."""
         return self.host_names.guest_path(host)
+
+    def named(self, host):
+        """The node of the open file that the host calls `host`; None when it is no file of the machine's, or deleted.
+
+        Of kind 0 when the guest removed it, or gave its name to another, and a lower layer keeps it.
+        """
+        names = self.host_names
+        path = names.guest_path(host)
+        if path is None:
+            return None
+        node = self.at(path)
+        host = names.original(host)
+        if node.kind and names.is_nameless(host):
+            return Node(node.parent, node.name, node.host, 0)
+        if node.kind in (0, S_IFDIR) or node.host == host or node.mount.fs.copied_from(node, host):
+            return node
+        return None
 
 
 def _head(caller, path, start):

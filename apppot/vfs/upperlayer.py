@@ -165,6 +165,14 @@ class UpperLayer(Layers):
         if name not in directory.whiteouts and self._has_below(directory, name):
             mark(directory.upper + b"/" + WHITEOUT + name)
             directory.whiteouts.add(name)
+            self._lose(directory, name)
+
+    def _lose(self, directory, name):
+        """A lower file, hidden or not, loses its name: it was removed, renamed or replaced."""
+        if self._has_below(directory, name):
+            node = directory.below.get(name)
+            if node is not None:               # else a directory, of which `HostNames` is told by itself
+                self.namespace.host_names.lost_name(node.host)
 
     def _settle(self, directory, name, is_directory):
         """Replace the whiteout beside a new upper file by what other programs understand best."""

@@ -1,6 +1,7 @@
 """Every path call with good and bad arguments gives what it gives natively, on the overlay and in the job directory."""
 
 import subprocess
+import sys
 
 import pytest
 
@@ -54,7 +55,20 @@ t(lambda: [(r[0], sorted(r[1]), sorted(r[2])) for r in sorted(os.walk('.'))])
 """
 
 
-def test_lower_files_change_as_files_do(run_guest, job, tmp_path):
+def image_of(debian_tree, directory):
+    """An image with the programs of the tree, to which more may be added."""
+    image = directory / "image"
+    image.mkdir()
+    for name in ("usr", "etc", "bin", "lib", "lib64", "sbin"):
+        source = debian_tree / name
+        if source.is_symlink():
+            (image / name).symlink_to(source.readlink())
+        else:
+            subprocess.run(["cp", "-al" if name == "usr" else "-a", source, image], check=True)
+    return image
+
+
+def test_lower_files_change_as_files_do(run_guest, debian_tree, job, tmp_path):
     """The same changes to a tree that is in a read-only layer and to one that isn't."""
 
     def fill(directory):
@@ -65,18 +79,9 @@ def test_lower_files_change_as_files_do(run_guest, job, tmp_path):
         (directory / "link").symlink_to("file")
         return directory
 
-    import sys
     plain = fill(tmp_path / "plain")
     natively = subprocess.run([sys.executable, "-c", LOWER, plain], capture_output=True, text=True, check=True).stdout
-    from .make_tree import tree
-    image = tmp_path / "image"
-    image.mkdir()
-    for name in ("usr", "etc", "bin", "lib", "lib64", "sbin"):
-        source = tree() / name
-        if source.is_symlink():
-            (image / name).symlink_to(source.readlink())
-        else:
-            subprocess.run(["cp", "-al" if name == "usr" else "-a", source, image], check=True)
+    image = image_of(debian_tree, tmp_path)
     fill(image / "data")
     before = sorted(str(path) for path in (image / "data").rglob("*"))
     done = run_guest("python3", "-c", LOWER, "/data", image=image)
@@ -84,3 +89,44 @@ def test_lower_files_change_as_files_do(run_guest, job, tmp_path):
     assert done.stdout == natively
     assert sorted(str(path) for path in (image / "data").rglob("*")) == before
     assert (image / "data/shared").read_text() == "shared"
+
+
+OPEN = r"""
+import os, stat, sys
+os.chdir(sys.argv[1])
+for name in 'removed', 'replaced', 'kept':
+    fd = os.open(name, os.O_RDONLY)
+    if name == 'removed':
+        os.unlink(name)
+        os.mkdir(name, 0o755)
+    elif name == 'replaced':
+        open('new', 'w').close()
+        os.chmod('new', 0o644)
+        os.rename('new', name)
+    for turn in range(3):
+        os.fchmod(fd, 0o600)
+        os.utime(fd, (1, 2))
+        print(name, stat.S_ISREG(os.fstat(fd).st_mode), oct(os.stat(name).st_mode), os.stat(name).st_mtime == 2,
+              os.readlink(f'/proc/self/fd/{fd}').rpartition('/')[2])
+        try:
+            print(os.read(os.open(f'/proc/self/fd/{fd}', os.O_RDONLY), 9))
+        except OSError as error:
+            print(error)
+"""
+
+
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
+def test_an_open_lower_file_is_not_what_took_its_name(run_guest, debian_tree, tmp_path, isolation):
+    def fill(directory):
+        directory.mkdir(parents=True)
+        for name in "removed", "replaced", "kept":
+            (directory / name).write_text(name)
+        return directory
+
+    plain = fill(tmp_path / "plain")
+    natively = subprocess.run([sys.executable, "-c", OPEN, plain], capture_output=True, text=True, check=True).stdout
+    image = image_of(debian_tree, tmp_path)
+    fill(image / "data")
+    done = run_guest("python3", "-c", OPEN, "/data", image=image, options=["--isolation", isolation], check=True)
+    assert done.stdout == natively
+    assert all((image / "data" / name).read_text() == name for name in ("removed", "replaced", "kept"))

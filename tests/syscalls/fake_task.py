@@ -144,6 +144,10 @@ class StubNamespace:
             return None
         return host[len(self.root):] or b"/" if host.startswith(self.root) else None
 
+    def named(self, host):
+        path = self.guest_path(host)
+        return None if path is None else self.at(path)
+
     def plain_stat(self, caller, node):
         return self.plain
 

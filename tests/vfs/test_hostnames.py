@@ -75,3 +75,23 @@ def test_what_is_changed_where_it_is(names):
     assert names.changeable(b"/upper/a/x") is None
     names.set_mounts([])
     assert names.changeable(b"/upper/a/y") is None
+
+
+def test_who_has_a_lower_file_open_is_not_given_what_took_its_name(world):
+    w = world({"removed": b"1", "replaced": b"2", "renamed": b"3", "written": b"4", "d": {"swapped": b"5", "other": b"6"}})
+    lower = w.lowers[0]
+    assert all(w.ns.named(lower + b"/" + name).kind for name in (b"removed", b"replaced", b"renamed", b"written", b"d/swapped"))
+    w.call("unlink", "/removed")
+    w.call("mkdir", "/removed", 0o755)
+    w.write("/new", b"")
+    w.rename("/new", "/replaced")
+    w.rename("/renamed", "/elsewhere")
+    w.write("/renamed", b"")
+    w.write("/written", b"still the same file")
+    w.rename("/d/swapped", "/d/other", 2)
+    for name in b"removed", b"replaced", b"renamed", b"d/swapped", b"d/other":
+        node = w.ns.named(lower + b"/" + name)
+        assert node.kind == 0 and w.exists(b"/" + name) and node.path == b"/" + name
+    assert w.ns.named(lower + b"/written").host == w.cow.upper + b"/written"
+    assert w.ns.named(w.cow.upper + b"/replaced").kind
+    assert w.ns.named(b"/elsewhere") is None

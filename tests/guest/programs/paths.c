@@ -232,9 +232,25 @@ static void notify(void) {
     close(i);
 }
 
+/* Where two things are wrong, or one is unusual: which of them is told. */
+static void order(void) {
+    struct stat st; struct statx stx; char text[40]; int file = open("file", O_PATH), link_ = open("tofile", O_PATH | O_NOFOLLOW);
+    F(open("file/x", O_TMPFILE | O_RDONLY, 0600)); F(open("no/x", O_TMPFILE & ~O_DIRECTORY | O_RDWR, 0600)); F(open("no/x", O_TMPFILE | O_CREAT | O_RDWR, 0600));
+    F(openat2_(AT_FDCWD, "no", O_RDONLY, 0600, 0)); F(openat2_(AT_FDCWD, "no", O_PATH | O_RDWR, 0, 0)); F(openat2_(AT_FDCWD, "no", O_RDONLY, 0, RESOLVE_BENEATH | RESOLVE_IN_ROOT));
+    F(openat2_(AT_FDCWD, "no/x", O_CREAT | O_WRONLY, 010600, 0)); F(openat2_(file, "/dev/null", O_RDONLY, 0, RESOLVE_BENEATH)); F(openat2_(file, "/dev/null", O_RDONLY, 0, RESOLVE_IN_ROOT));
+    F(openat2_(AT_FDCWD, "no", O_CREAT | O_WRONLY, 0600, RESOLVE_CACHED));
+    T(syscall(SYS_newfstatat, AT_FDCWD, "file", &st, AT_STATX_DONT_SYNC)); T(syscall(SYS_newfstatat, AT_FDCWD, "no", &st, AT_STATX_SYNC_TYPE)); T(syscall(SYS_statx, AT_FDCWD, "no", AT_STATX_SYNC_TYPE, STATX_ALL, &stx));
+    T(mknod("file", S_IFDIR | 0700, 0)); T(mknod("no/x", S_IFDIR | 0700, 0)); T(mknod("no/x", 0130000, 0)); T(mknod("no/x", S_IFCHR, 0));
+    mkdir("closed", 0755); mkdir("closed/dir", 0755); chmod("closed", 0555);
+    T(link("dir", "closed/x")); T(link("dir", "closed/dir")); T(unlink("closed/dir")); T(link("file", "closed/x")); T(rename("closed/dir", "closed/x"));
+    chmod("closed", 0755); unlink("closed/x"); rmdir("closed/dir"); rmdir("closed/x"); rmdir("closed");
+    T(fgetxattr(file, "user.no", text, 9)); T(flistxattr(file, text, 9)); T(fchmod(file, 0600)); T(fgetxattr(-1, "user.no", text, 9));
+    snprintf(text, sizeof text, "/proc/self/fd/%d", link_); T(stat(text, &st)); printf("%o\n", st.st_mode); F(open(text, O_RDONLY)); F(open(text, O_PATH)); T(readlinkat(link_, "", text, 9)); close(file); close(link_);
+}
+
 int main(int argc, char **argv) {
     setvbuf(stdout, 0, _IOFBF, 1 << 20); umask(022);
     char other[PATH_MAX]; strcpy(other, argv[1]);
-    links(); stats(); opens(other); names(); attributes(); directories(other); sockets(); notify(); L(".");
+    links(); stats(); opens(other); names(); attributes(); directories(other); sockets(); notify(); order(); L(".");
     return 0;
 }
