@@ -291,6 +291,28 @@ class Namespace(MountTable):
             fail(ENOTDIR)
         if not old.kind:
             fail(ENOENT)
+        self._check_ends(old, new, flags)
+        if old.path == new.path:
+            return
+        if new.slash & VIA_LINK:
+            fail(ENOTDIR)
+        if new.kind and self._same_file(old, new):
+            return
+        self._check_kinds(old, new, exchange)
+        old.mount.fs.rename(caller, old, new, flags)
+        if new.kind == S_IFDIR and not exchange:
+            self._directory_moved(new.path, None)
+        old.parent.changed()
+        new.parent.changed()
+        if old.kind == S_IFDIR:
+            self._directory_moved(old.path, new.path)
+        if exchange and new.kind == S_IFDIR:
+            self._directory_moved(new.path, old.path)
+
+    @staticmethod
+    def _check_ends(old, new, flags):
+        """Fail for an existing `old` where the two names alone forbid its renaming, with what the kernel looks at first."""
+        exchange = flags & abi.RENAME_EXCHANGE
         if new.kind and flags & abi.RENAME_NOREPLACE:
             fail(EEXIST)
         if exchange:
@@ -306,12 +328,9 @@ class Namespace(MountTable):
             fail(EINVAL)
         if inside(old.path, new.path):
             fail(EINVAL if exchange else ENOTEMPTY)
-        if old.path == new.path:
-            return
-        if new.slash & VIA_LINK:
-            fail(ENOTDIR)
-        if new.kind and self._same_file(old, new):
-            return
+
+    def _check_kinds(self, old, new, exchange):
+        """Fail where one can't take the place of the other, or something is mounted there."""
         if not exchange and new.kind:
             if old.kind == S_IFDIR and new.kind != S_IFDIR:
                 fail(ENOTDIR)
@@ -322,15 +341,6 @@ class Namespace(MountTable):
                 fail(EBUSY)
             if node.kind == S_IFDIR and self._mounts_below(node.path):
                 fail(EBUSY)
-        old.mount.fs.rename(caller, old, new, flags)
-        if new.kind == S_IFDIR and not exchange:
-            self._directory_moved(new.path, None)
-        old.parent.changed()
-        new.parent.changed()
-        if old.kind == S_IFDIR:
-            self._directory_moved(old.path, new.path)
-        if exchange and new.kind == S_IFDIR:
-            self._directory_moved(new.path, old.path)
 
     def _directory_moved(self, old, new):
         self.cache.names_changed()
