@@ -41,4 +41,13 @@ def command(tmp_path):
     return run
 
 
+@pytest.fixture
+def extended_attributes(tmp_path):
+    """For tests that need them where their files are."""
+    try:
+        os.setxattr(tmp_path, "user.apppot.test", b"")
+    except OSError:
+        pytest.skip("the file system of the tests has no extended attributes")
+
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -135,11 +135,7 @@ def test_root_gives_files_away(task, world):
     assert (status.st_uid, status.st_gid) == (12, 34)
 
 
-def test_extended_attributes(task, world):
-    try:
-        os.setxattr(world.cow.upper, "user.probe", b"")
-    except OSError:
-        pytest.skip("no user.* attributes on this file system")
+def test_extended_attributes(task, world, extended_attributes):
     path, name = task.path(b"/file"), task.path(b"user.a")
     buffer = task.put(b"value" + bytes(11))
     assert call(task, xattrs.setxattr, path, name, buffer, 5, 0) == 0

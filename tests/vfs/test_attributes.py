@@ -32,11 +32,7 @@ def somebody(uid, *groups):
 
 
 @pytest.fixture
-def w(world, tmp_path):
-    try:
-        os.setxattr(tmp_path, "user.apppot.test", b"")
-    except OSError:
-        pytest.skip("the file system of the tests has no extended attributes")
+def w(world, extended_attributes):
     return world(LOWER)
 
 
