@@ -1,3 +1,3 @@
 """Machines for the tests of faults are started as those of the guests' tests."""
 
-from tests.guest.conftest import debian_tree, job, program, run_guest, start_guest  # noqa: F401: fixtures
+from tests.guest.conftest import debian_tree, program, run_guest, start_guest  # noqa: F401: fixtures
