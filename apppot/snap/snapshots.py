@@ -12,7 +12,9 @@ from apppot.image.progress import SILENT, Watched
 from apppot.snap import accounts, archive, exclude
 from apppot.snap.base import Record, chain, now, of_image
 from apppot.snap.difference import GONE, Part, Walk, part_of_upper
-from apppot.snap.staging import Staging, UpperLayer, clean
+from apppot.snap.members import clean
+from apppot.snap.staging import Staging
+from apppot.snap.upper import UpperLayer
 from apppot.vfs import users
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.namespace import Namespace

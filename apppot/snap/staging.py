@@ -12,9 +12,9 @@ from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT
 from apppot.errors import AppPotError
 from apppot.image import acl, tarstream, xattrs
 from apppot.image.cow import remove_tree
-from apppot.image.layer import Layer
-from apppot.image.names import escape
 from apppot.snap.archive import USER
+from apppot.snap.members import Refused, clean, device, mtime_ns
+from apppot.snap.upper import write_records
 from apppot.vfs.caller import KERNEL
 from apppot.vfs.layers import OPAQUE, OPAQUE_NAME, WHITEOUT
 from apppot.vfs.namespace import Namespace
@@ -24,29 +24,7 @@ from apppot.vfs.upperlayer import mark
 
 _DUMPDIR = b"D"                       # GNU: a directory with the list of what is in it
 _KINDS = {tarfile.CHRTYPE: S_IFCHR, tarfile.BLKTYPE: S_IFBLK}
-_LONGEST = 3500                       # bytes of a name; the host's path before it must fit in PATH_MAX too
 _MOST_DUMPDIR = 1 << 26
-
-
-class UpperLayer(Layer):
-    """An upper layer as a read-only one. records: by inode, as in Ownership."""
-
-    recorded = True
-
-    def __init__(self, host, records):
-        super().__init__(host)
-        self._records = records
-        self.devices = _Everywhere() if any(record.rdev != KEEP for record in records.values()) else frozenset()
-        self._device = os.lstat(self.host).st_dev
-
-    def record(self, directory, name, ino):
-        record = self._records.get((self._device, ino))
-        return None if record is None else (record.uid, record.gid, record.mode, record.rdev)
-
-
-class _Everywhere:
-    def __contains__(self, directory):
-        return True
 
 
 class Staging:
@@ -88,14 +66,14 @@ class Staging:
             try:
                 return self.ns.resolve(KERNEL, path, None, None)
             except NotADirectoryError:
-                raise _Refused("a directory above it is no directory") from None
+                raise Refused("a directory above it is no directory") from None
             except FileNotFoundError:
                 if not make_parents:
                     raise
                 self._make_above(name)
             except OSError as error:
-                raise _Refused(error.strerror) from None
-        raise _Refused("its directory can't be made")
+                raise Refused(error.strerror) from None
+        raise Refused("its directory can't be made")
 
     def _make_above(self, name):
         at = b""
@@ -106,7 +84,7 @@ class Staging:
                 if not node.kind:
                     self.ns.mkdir(KERNEL, node, 0o755)
             except OSError as error:
-                raise _Refused(f"its directory can't be made: {error.strerror}") from None
+                raise Refused(f"its directory can't be made: {error.strerror}") from None
 
     # -- members
 
@@ -115,7 +93,7 @@ class Staging:
         name = clean(tarstream.as_bytes(member.name))
         try:
             self._member(tar, member, name)
-        except _Refused as error:
+        except Refused as error:
             raise AppPotError(f"/{os.fsdecode(name)} can't be merged: {error}") from None
 
     def _member(self, tar, member, name):
@@ -127,7 +105,7 @@ class Staging:
         if kind in (tarfile.DIRTYPE, _DUMPDIR):
             self._directory(tar, member, name)
         elif not name:
-            raise _Refused("the root must be a directory")
+            raise Refused("the root must be a directory")
         elif kind == tarfile.LNKTYPE:
             self._link(member, name)
         elif kind == tarfile.SYMTYPE:
@@ -159,7 +137,7 @@ class Staging:
         directory.changed()
         path = self.overlay.raise_directory(directory) + b"/" + node.name
         if len(node.name) > 255:
-            raise _Refused("its name is too long")
+            raise Refused("its name is too long")
         if node.name in directory.whiteouts:
             os.unlink(directory.upper + b"/" + WHITEOUT + node.name)
             directory.whiteouts.discard(node.name)
@@ -168,15 +146,15 @@ class Staging:
 
     def _may_replace(self, node):
         if node.path == b"/":
-            raise _Refused("the root must be a directory")
+            raise Refused("the root must be a directory")
         if node.path[1:] in self.protected:
-            raise _Refused("something is mounted there, or below")
+            raise Refused("something is mounted there, or below")
 
     def _remove(self, node):
         """Remove a file or a whole tree, wherever it is."""
         directory = node.parent
         if node.path == b"/":
-            raise _Refused("the root can't be removed")
+            raise Refused("the root can't be removed")
         self.overlay.raise_directory(directory)
         self.overlay._hide(directory, node.name)
         path = directory.upper + b"/" + node.name
@@ -227,7 +205,7 @@ class Staging:
     def _symlink(self, member, name):
         target = tarstream.as_bytes(member.linkname)
         if not target or len(target) > 4095 or b"\0" in target:
-            raise _Refused("it is a symbolic link without a proper target")
+            raise Refused("it is a symbolic link without a proper target")
         path = self._place(name)
         os.symlink(target, path)
         self._attributes(path, name, member)
@@ -239,7 +217,7 @@ class Staging:
         except FileNotFoundError:
             old = None
         if old is None or not old.kind or old.kind == S_IFDIR:
-            raise _Refused(f"it is a hard link to /{os.fsdecode(target)}, which is not there")
+            raise Refused(f"it is a hard link to /{os.fsdecode(target)}, which is not there")
         new = self._resolve(name)
         if new.path == old.path:
             return
@@ -260,11 +238,11 @@ class Staging:
         elif not last.startswith(OPAQUE[:8]):          # .wh..wh.*: another union file system's own affairs
             hidden = last[4:]
             if hidden in (b"", b".", b".."):
-                raise _Refused("it is a whiteout of no name")
+                raise Refused("it is a whiteout of no name")
             target = (directory + b"/" if directory else b"") + hidden
             try:
                 node = self._resolve(target, make_parents=False)
-            except (FileNotFoundError, _Refused):
+            except (FileNotFoundError, Refused):
                 return
             if node.path in self.made and node.kind == S_IFDIR:
                 self._clear(node, b"")
@@ -301,7 +279,7 @@ class Staging:
     def _dumpdir(self, tar, member, directory):
         """Remove what the directory's list does not name (GNU tar manual, "Dumpdir")."""
         if member.size > _MOST_DUMPDIR:
-            raise _Refused("its list of names is too long")
+            raise Refused("its list of names is too long")
         text = b"".join(data for _, data in tarstream.contents(tar, member))
         there = set()
         source = None
@@ -331,7 +309,7 @@ class Staging:
                 self._remove(target)
                 target = self._resolve(new)
             self.ns.rename(KERNEL, source, target)
-        except (OSError, _Refused):          # it was renamed by an earlier archive already
+        except (OSError, Refused):          # it was renamed by an earlier archive already
             return
 
     # -- attributes
@@ -343,7 +321,7 @@ class Staging:
         mode = member.mode & 0o7777
         record = Record(self._number(member.uid, member.uname, self.uid), self._number(member.gid, member.gname, self.gid))
         if kind:
-            record.mode, record.rdev = kind | mode, _device(member)
+            record.mode, record.rdev = kind | mode, device(member)
         elif not link:
             physical = mode & 0o1777 | (0o700 if S_IFMT(st.st_mode) == S_IFDIR else 0o600)
             if physical != mode:
@@ -366,7 +344,7 @@ class Staging:
             if name == USER:
                 return user
         if not 0 <= number < 0xFFFFFFFF:
-            raise _Refused(f"its owner {number} is no number of a user")
+            raise Refused(f"its owner {number} is no number of a user")
         return number
 
     def _xattrs(self, path, member, directory):
@@ -395,65 +373,9 @@ class Staging:
         self.ns.close()
 
 
-def write_records(tree, ownership, log):
-    """A line for every file of a layer: its record, or that it has none. The times of directories go to `times`."""
-    lines, times = [], []
-    for top, directories, files in os.walk(tree):
-        for path in [top + b"/" + name for name in directories + files if name[:4] != WHITEOUT] + [tree] * (top == tree):
-            name = escape(path[len(tree) + 1:])
-            st = os.lstat(path)
-            record = ownership.of(st)
-            if S_IFMT(st.st_mode) == S_IFDIR:
-                times.append(b"%d %d %s\n" % (st.st_atime_ns, st.st_mtime_ns, name))
-            if record:
-                mode = b"-1" if record.mode == KEEP else b"%o" % record.mode
-                lines.append(b"set %d %d %s %d %s\n" % (record.uid, record.gid, mode, record.rdev, name))
-            else:
-                lines.append(b"delete %s\n" % name)
-    with open(log, "wb") as file:
-        file.write(b"".join(lines))
-    with open(os.path.dirname(log) + b"/times", "wb") as file:
-        file.write(b"".join(times))
-
-
-class _Refused(Exception):
-    pass
-
-
-def clean(name):
-    """A member's name as one relative to the root; refused when it could mean something outside."""
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    shown = os.fsdecode(name[:200])
-    if b".." in parts:
-        raise AppPotError(f"{shown!r}: the archive has a name with '..'; it is not merged")
-    if b"\0" in name or sum(map(len, parts)) + len(parts) > _LONGEST:
-        raise AppPotError(f"{shown!r}...: the archive has a name that can't be; it is not merged")
-    return b"/".join(parts)
-
-
-def mtime_ns(member):
-    text = member.pax_headers.get("mtime")
-    if text is None or not text.startswith("-") or "." not in text:
-        return tarstream.mtime_ns(member)
-    whole, _, fraction = text[1:].partition(".")
-    if not (whole.isdecimal() and fraction.isdecimal()):
-        return 0
-    when = -(int(whole[:12]) * 10**9 + int((fraction + "0" * 9)[:9]))
-    return when if when >= -(1 << 31) * 10**9 else 0
-
-
-def _device(member):
-    try:
-        return os.makedev(member.devmajor & 0xFFF, member.devminor & 0xFFFFF)
-    except (OverflowError, ValueError):
-        return 0
-
-
 def _settable(path):
     try:
         return [name for name in os.listxattr(path, follow_symlinks=False)
                 if name.startswith("user.") or name in acl.NAMES]
     except OSError:
         return []
-
-
