@@ -17,6 +17,7 @@ from apppot.vfs import copyup, nameless
 
 _NAMELESS_ROOM = 256 << 20                 # bytes of copies of programs without a name: they are in memory, as a rule
 _NAMELESS_COPIES = 256
+_ALIASES_KEPT = 1000
 
 
 def _own_stub(run_dir):
@@ -304,12 +305,16 @@ class RunningMachine:
 
     def socket_alias(self, directory):
         """A short host path that leads to host directory `directory`: unix(7) has room for 108 bytes only."""
-        alias = self._aliases.get(directory)
+        alias = self._aliases.pop(directory, None)
         if alias is None:
             alias = self.scratch_path(b"s")
             os.symlink(directory, alias)
-            self._aliases[directory] = alias
             self._alias_of[alias] = directory
+            if len(self._aliases) >= _ALIASES_KEPT:
+                unused = self._aliases.pop(next(iter(self._aliases)))
+                del self._alias_of[unused]
+                os.unlink(unused)
+        self._aliases[directory] = alias       # the last of them: the one that was used last
         return alias
 
     def socket_unalias(self, path):

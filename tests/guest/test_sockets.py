@@ -58,3 +58,29 @@ def test_who_connects_is_told_to_the_server(run_guest, path):
 
 def test_a_signal_interrupts_who_waits_to_connect(run_guest):
     assert run_guest("python3", "-c", INTERRUPTED, check=True).stdout == "interrupted 1\n"
+
+
+MANY = """
+import os, socket
+def use(number):
+    directory = b"/tmp/%d/" % number + b"d" * 120
+    os.makedirs(directory, exist_ok=True)
+    os.chdir(directory)
+    server, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(b"s")
+    server.listen()
+    client.connect(b"s")
+    assert server.getsockname() == client.getpeername() == "s", client.getpeername()
+    server.close()
+    client.close()
+    os.unlink(b"s")
+for number in range(1100):
+    use(number)
+    use(0)
+use(1)
+"""
+
+
+def test_sockets_in_many_deep_directories(run_guest):
+    """More of them than are remembered by short names, one used again and again, and one that was forgotten."""
+    assert run_guest("python3", "-c", MANY).stderr == ""
