@@ -111,14 +111,22 @@ class ArcJob:
 
     def state_now(self):
         """The state as A-REX's REST interface tells; arcstat tells what A-REX wrote down some seconds ago, and takes longer."""
+        asked = json.dumps({"job": [{"id": self.session.name}]})
+        told = json.loads(self._rest("jobs?action=status", asked.encode()))["job"]
+        return (told[0] if isinstance(told, list) else told)["state"]
+
+    def measured(self):
+        """What A-REX's script measured of the executable, among others with time(1): the text of the job's `diag`."""
+        return self._rest(f"jobs/{self.session.name}/diagnose/diag").decode()
+
+    def _rest(self, what, content=None):
+        """The bytes that A-REX's REST interface answers; with content they are posted, as JSON."""
         context = ssl.create_default_context(capath=self.client.variables["X509_CERT_DIR"])
         context.load_cert_chain(self.client.variables["X509_USER_PROXY"])
-        request = urllib.request.Request(
-            f"{self.client.url}/rest/1.0/jobs?action=status", json.dumps({"job": [{"id": self.session.name}]}).encode(),
-            {"Content-Type": "application/json", "Accept": "application/json"})
+        headers = {"Accept": "application/json"} | ({"Content-Type": "application/json"} if content else {})
+        request = urllib.request.Request(f"{self.client.url}/rest/1.0/{what}", content, headers)
         with urllib.request.urlopen(request, timeout=60, context=context) as answer:
-            told = json.load(answer)["job"]
-        return (told[0] if isinstance(told, list) else told)["state"]
+            return answer.read()
 
     def wait_until_handed_over(self):
         """Wait until what the site's parameters were counts no more: the batch system has the job's script, or will not get it."""
