@@ -356,6 +356,7 @@ def _spawn(machine, running, attendant, descriptors, cwd, words, variables, rule
             os.close(released)
             if running.wall.hands_over:
                 handover.send_listener(there, word)
+            there.close()                  # where there was nothing to send, that is what the supervisor waits for
             if not os.read(held, 1):       # the supervisor is gone
                 os._exit(125)
             os.close(held)
