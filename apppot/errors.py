@@ -12,10 +12,11 @@ class AppPotError(Exception):
     """An end of the run that is explained by one line.
 
     The message names the file or option and the remedy; the command line prints it after its own name, without a
-    traceback, and exits with `status`.
+    traceback, and exits with `status`. `lines` are printed below: what another program said last.
     """
 
-    def __init__(self, message, status=STATUS_FAILED):
+    def __init__(self, message, status=STATUS_FAILED, lines=()):
         super().__init__(message)
         self.message = message
+        self.lines = tuple(lines)
         self.status = status

@@ -9,14 +9,14 @@ from apppot.errors import STATUS_FAILED, STATUS_USAGE, AppPotError
 class FileError(AppPotError):
     """One line: FILE:LINE: KEY: what is wrong."""
 
-    def __init__(self, file, line, key, message, status=STATUS_USAGE):
+    def __init__(self, file, line, key, message, status=STATUS_USAGE, lines=()):
         where = f"{file}:{line}" if line else file
-        super().__init__(f"{where}: {key + ': ' if key else ''}{message}", status)
+        super().__init__(f"{where}: {key + ': ' if key else ''}{message}", status, lines)
 
 
-def failed(file, line, key, message):
+def failed(file, line, key, message, lines=()):
     """The FileError of what the file says rightly, and what could not be done."""
-    return FileError(file, line, key, message, STATUS_FAILED)
+    return FileError(file, line, key, message, STATUS_FAILED, lines)
 
 
 def compose(path, what):

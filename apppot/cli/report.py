@@ -31,6 +31,8 @@ def guard(program, function, *arguments):
         return status
     except AppPotError as error:
         say(program, error.message)
+        for line in error.lines:
+            messages.tell(f"  {messages.shown(line)}")
         return error.status
     except KeyboardInterrupt:
         return 130

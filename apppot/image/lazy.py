@@ -251,7 +251,7 @@ class LazyTree(Layer):
         except AppPotError as error:
             if not self._told:
                 self._told = True
-                messages.tell(f"apppot: {error.message}")
+                messages.tell(messages.shown(f"apppot: {error.message}"))
             raise OSError(EIO, os.strerror(EIO)) from error
 
     # The index

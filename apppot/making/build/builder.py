@@ -135,7 +135,7 @@ class Builder:
         except AppPotError as error:
             if error.message.startswith(f"{self.recipe.file}:"):
                 raise
-            raise self.recipe.failed(self.recipe.base.line, key, error.message) from error
+            raise self.recipe.failed(self.recipe.base.line, key, error.message, error.lines) from error
 
     def _debian(self):
         base, recipe = self.recipe.base, self.recipe
@@ -161,7 +161,8 @@ class Builder:
                                                clean_env=True, quiet=True, discard=True), self._tell)
             if status != 0:
                 self._no_package(said)
-                raise recipe.failed(base.line, "from.debian", f"{tool} {_ended(status)}{self._reason(said)}")
+                why, last = self._reason(said)
+                raise recipe.failed(base.line, "from.debian", f"{tool} {_ended(status)}{why}", last)
             with archive.open_image(place + b"/root.tar", self.progress, self.store) as image:
                 about = {"format": "tar", "digest": image.digest, "config": None, "named": True,
                          "layers": [layer.about["digest"] for layer in image.layers],
@@ -233,7 +234,8 @@ class Builder:
     def _run(self, run, place, layers, cow):
         status, said = self._in_machine(place, layers, cow, run.words, self.recipe.env)
         if status != 0:
-            raise self.recipe.failed(run.line, "run", f"{self.current}, {_short(run.text)}, {_ended(status)}{self._last(said)}")
+            why, last = self._last(said)
+            raise self.recipe.failed(run.line, "run", f"{self.current}, {_short(run.text)}, {_ended(status)}{why}", last)
 
     def _install(self, place, layers, cow):
         recipe = self.recipe
@@ -252,7 +254,8 @@ class Builder:
                                             [Bind(os.fsencode(directory), apt.PLACE, True)])
         if status != 0:
             self._no_package(said)
-            raise recipe.failed(recipe.packages_line, "packages", f"{self.current} {_ended(status)}{self._reason(said)}")
+            why, last = self._reason(said)
+            raise recipe.failed(recipe.packages_line, "packages", f"{self.current} {_ended(status)}{why}", last)
 
     def _sources(self, release):
         """What packages are installed from: None for the sources that the image has."""
@@ -285,16 +288,16 @@ class Builder:
             self.tell(data)
 
     def _last(self, said):
-        """The last lines of what a step said, unless they were shown."""
+        """(end of the message, lines below it): the last ones of what a step said, unless they were shown."""
         lines = [line.rstrip() for line in said.splitlines() if line.strip()][-LAST_LINES:]
         if self.tell is not None or not lines:
-            return ""
-        return "; its last lines:\n" + "\n".join(f"  {line}" for line in lines)
+            return "", ()
+        return "; its last lines:", lines
 
     def _reason(self, said):
-        """What apt complains of first; where it doesn't, the last lines."""
+        """As _last, or what apt complains of first."""
         complaint = next((line[3:] for line in said.splitlines() if line.startswith("E: ")), None)
-        return f": {complaint}" if complaint else self._last(said)
+        return (f": {complaint}", ()) if complaint else self._last(said)
 
     def _no_package(self, said):
         names = {}

@@ -50,9 +50,9 @@ class Recipe:
         self.env = {}
         self.autorun = self.format = self.size = None
 
-    def failed(self, line, key, message):
+    def failed(self, line, key, message, lines=()):
         """The AppPotError of what the recipe says rightly, and what could not be done."""
-        return yamlfile.failed(self.file, line, key, message)
+        return yamlfile.failed(self.file, line, key, message, lines)
 
 
 def read(path):
