@@ -59,6 +59,10 @@ class Names:
         kind = stat.S_IFMT(os.lstat(host).st_mode) if os.path.lexists(host) else 0
         return Node.at(path, host, kind, None)
 
+    def named(self, host):
+        path = self.guest_path(host)
+        return None if path is None else self.at(path)
+
     def attributes(self, caller, st):
         return Attributes(st)
 

@@ -46,6 +46,16 @@ def test_one_process(task, handler):
     fails(ESRCH, task, handler, 1, 0)
 
 
+def test_advice_for_other_processes(task):
+    """MADV_DONTFORK (10) never, MADV_COLD (20) where Landlock knows which processes are the machine's."""
+    task.machine.wall.version = 6
+    assert call(task, processes.process_madvise, 3, 0, 1, 20) is NATIVE
+    fails(EINVAL, task, processes.process_madvise, 3, 0, 1, 10)
+    task.machine.wall.version = 0
+    fails(EPERM, task, processes.process_madvise, 3, 0, 1, 20)
+    fails(EINVAL, task, processes.process_madvise, 3, 0, 1, 10)
+
+
 @pytest.mark.parametrize("handler", [processes.tkill, processes.rt_sigqueueinfo, processes.pidfd_open])
 def test_numbers_that_nobody_has(task, handler):
     fails(EINVAL, task, handler, 0)
