@@ -32,12 +32,12 @@ OPTIONS = {
 _START = "say apppot start"
 _BRING = "images are brought by other tools, like skopeo copy docker://debian:12 docker-archive:debian.tar"
 _IN_IMAGE = "say apppot image {}"
+_PROCESSES = "machines are processes of yours: say ps, or kill"
 
 #: Commands of apppot.
 COMMANDS = {
     "run": _START, "exec": _START, "shell": _START, "help": "say apppot --help",
-    "pull": _BRING, "ps": "machines are processes of yours: say ps, or kill",
-    "kill": "machines are processes of yours: say ps, or kill", "stop": "machines are processes of yours: say ps, or kill",
+    "pull": _BRING, "ps": _PROCESSES, "kill": _PROCESSES, "stop": _PROCESSES,
     "images": _IN_IMAGE.format("list"), "rmi": _IN_IMAGE.format("remove"), "load": _IN_IMAGE.format("import"),
 } | {name: _IN_IMAGE.format(name) for name in ("build", "import", "export", "convert", "unpack", "commit", "inspect", "verify",
                                                 "list", "remove")}
