@@ -4,13 +4,14 @@ import os
 import resource
 import struct
 import time
+from weakref import WeakKeyDictionary
 
 from apppot import messages
 from apppot.platform.layout import FAST_HITS, HITS
 from apppot.syscalls import dispatch
 
 _COUNTS = struct.Struct(f"<{HITS}I")
-_NONE = bytes(_COUNTS.size)
+_NONE = (0,) * HITS
 _IO = {b"rchar": "read", b"wchar": "written", b"read_bytes": "from disk", b"write_bytes": "to disk"}   # /proc/PID/io, proc(5)
 
 
@@ -20,6 +21,7 @@ class Stats:
 
     def __init__(self):
         self.counts, self.missed, self.hits = {}, {}, {}
+        self._collected = WeakKeyDictionary()      # memory: what its counters said when they were last read
         self._io = dict.fromkeys(_IO, 0)
         self._start = time.monotonic()
 
@@ -40,24 +42,22 @@ class Stats:
             self._io[field] += int(fields.get(field, 0))
 
     def collect(self, task):
-        """Add what the stub counted in the memory of a stopped task, and let it begin again: at exec and at the end."""
-        try:
-            counts = task.read(FAST_HITS, _COUNTS.size)
-            if counts != _NONE:
-                task.write(FAST_HITS, _NONE)
-        except OSError:                    # not yet a guest's process
-            return
-        if counts != _NONE:
-            for number, count in enumerate(_COUNTS.unpack(counts)):
-                if count:
-                    self.hits[number] = self.hits.get(number, 0) + count
+        """Add what the stub has counted in the memory of a stopped task, other threads of which may go on counting."""
+        before = self._collected.get(task.memory, _NONE)
+        now = self.begin(task)
+        if now != before:
+            for number, (count, former) in enumerate(zip(now, before)):
+                if count != former:
+                    self.hits[number] = self.hits.get(number, 0) + (count - former & 0xFFFFFFFF)
 
-    def forget(self, task):
-        """A new process has a copy of its parent's counts."""
+    def begin(self, task):
+        """The counters as they are, from which is counted further: a new process has a copy of its parent's."""
         try:
-            task.write(FAST_HITS, _NONE)
-        except OSError:
-            return
+            counts = _COUNTS.unpack(task.read(FAST_HITS, _COUNTS.size))
+        except OSError:                    # not yet a guest's process
+            return self._collected.get(task.memory, _NONE)
+        self._collected[task.memory] = counts
+        return counts
 
     def write(self, processes, memory, fast, off):
         """The summary, to standard error: the caller's standard output is the guest's. `memory`: the MemoryWatch; `off`: why

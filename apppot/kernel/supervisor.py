@@ -50,7 +50,7 @@ class Supervisor:
         self.regs = self.tracer.regs
         self.affinity = running.affinity = Affinity()
         self.answers = Answers(running, self.tracer, tracing)
-        self.new_tasks = NewTasks(running, self.tracer, self.affinity, self._on_stop, stats and stats.forget)
+        self.new_tasks = NewTasks(running, self.tracer, self.affinity, self._on_stop, stats and stats.begin)
         self.execs = Execs(running, self.tracer, self.answers, filters, rules, tracing)
         self.workers = Workers(self.affinity)
         self.stub_alone = running.wall.loads_alone

@@ -34,7 +34,7 @@ class Memory:
     `has_window`: the window was mapped in it, and so it stays there (syscalls/memory.py).
     """
 
-    __slots__ = ("tid", "fd", "has_window", "_reads")
+    __slots__ = ("tid", "fd", "has_window", "_reads", "__weakref__")
 
     def __init__(self, tid, has_window=False):
         self.tid, self.has_window = tid, has_window
