@@ -180,6 +180,7 @@ static int do_open(struct frame *f, int dirfd, const char *path, int flags, int 
     if (!split_any(&n, dirfd, path) || (n.slash && (flags & (O_CREAT | O_DIRECTORY)) != O_DIRECTORY)) return MISS;
     if (state()->loading && flags == O_CLOEXEC && (is_text(n.last, "libc.so.6") || is_text(n.last, "libpthread.so.0")))
         return open_library(f, &n);
+    n.guarded = !header()->recorded;
     if (translate(&n) && open_at(f, &n, flags, mode)) return HIT;
     if (!translate_name(&n, !(flags & O_NOFOLLOW)) || (flags & O_CREAT && n.kind == ABSENT)) return MISS;
     return absent(f, &n) || open_at(f, &n, flags, mode);

@@ -157,6 +157,7 @@ int split_dotted(struct name *n, int dirfd, const char *path) {
     n->dirfd = dirfd;
     n->path = path;
     n->dev = n->ino = 0;
+    n->guarded = 0;
     for (i = end = 0; path[i]; i++) {
         if (path[i] != '/') {
             if (end != i) slash = i;
@@ -199,7 +200,10 @@ static int excepted(struct name *n) {
 }
 
 /* On a hostfs mount others may put a symlink in the way: is the directory still the one the entry was made for? */
-int unchanged(struct name *n) { return !(n->flags & VERIFY) || n->direct || leads_there(n, AT_FDCWD, n->host); }
+int unchanged(struct name *n) {
+    if (!(n->flags & VERIFY) || n->direct || (n->guarded && n->path[0] == '/')) return 1;
+    return leads_there(n, AT_FDCWD, n->host);
+}
 
 _Static_assert(TLB_HOST + 1 + TLB_TEXT < HOST_MAX, "both texts have room");
 
@@ -215,23 +219,24 @@ static int unchanged_from_start(struct name *n) {
     return 1;
 }
 
-/* Finds the host's name: of the directory's entry with the last component behind it. */
-int translate(struct name *n) {
-    if (n->direct ? find_directory(n) : find(n, n->head, SPACE_DIRECTORY)) {
-        if (n->kind == MERGED || excepted(n) || !searchable(n)) return 0;
-        if (n->direct) {
-            n->host_length = 0;
-        } else if (unchanged_from_start(n)) {
-            n->host[n->host_length++] = '/';
-        } else {
-            if (!unchanged(n)) return 0;
-            n->dirfd = AT_FDCWD;
-            n->host[n->host_length++] = '/';
-        }
-    } else {
-        if (n->direct || !below(n)) return 0;
-        if (!n->host_length) return 1;                          /* there is no such directory */
+/* Puts what leads to the last component's directory into `host`, by an entry of it or of one above. Nothing, of a name that
+ * is not `direct`, when there is no such directory. */
+static int lead(struct name *n) {
+    if (!(n->direct ? find_directory(n) : find(n, n->head, SPACE_DIRECTORY))) return !n->direct && below(n);
+    if (n->kind == MERGED || excepted(n) || !searchable(n)) return 0;
+    if (n->direct) return n->host_length = 0, 1;
+    if (!unchanged_from_start(n)) {
+        if (!unchanged(n)) return 0;
+        n->dirfd = AT_FDCWD;
     }
+    n->host[n->host_length++] = '/';
+    return 1;
+}
+
+/* Finds the host's name: of the directory with the last component behind it. */
+int translate(struct name *n) {
+    if (!beneath(n) && !lead(n)) return 0;
+    if (!n->direct && !n->host_length) return 1;
     uint32_t at = n->host_length, length = n->path + n->length - n->last;
     if (at + length >= HOST_MAX) return 0;
     for (uint32_t i = 0; i < length; i++) n->host[at++] = n->last[i];

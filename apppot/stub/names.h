@@ -14,6 +14,7 @@ struct name {
     uint32_t head, length;              /* of the directory text without its last "/", of the whole without those behind it */
     int slash;                          /* it ended in "/": only a directory may have it */
     int dotted;                         /* in "/.", which `length` is without: only who may search it gets an answer */
+    int guarded;                        /* the call itself refuses symlinks on the way, so nothing need be looked at before */
     uint64_t dev, ino;                  /* of the directory a relative name starts from */
     uint64_t host_dev, host_ino;        /* of the entry that was found */
     uint32_t kind, flags, host_length, generation, mount;
@@ -38,6 +39,7 @@ int find_directory(struct name *n);
 int searchable(struct name *n);                                 /* whether the caller may go to where the entry leads */
 int unchanged(struct name *n);                                  /* and that is still what it was made for */
 int below(struct name *n);                                      /* below.c: finds its directory by one above that */
+int beneath(struct name *n);                                    /* a relative one by that which it starts from */
 int translate(struct name *n);                                  /* by the entry of its directory, or of one above that */
 int translate_name(struct name *n, int follow);                 /* by its own entry; follow: a symlink too */
 int names_no_link(struct name *n);                              /* by the same */

@@ -149,27 +149,66 @@ def test_new_directories_make_no_stops(run_guest, place):
     assert max(stops.get(name, 0) for name in ("newfstatat", "openat", "fstat")) < 200
 
 
-def test_links_put_in_the_way_from_outside_lead_through_the_guests_tree(start_guest, job):
-    """The way is looked at anew each time: a link that comes in between is followed in the guest's root, not the host's."""
-    (job / "top" / "dir").mkdir(parents=True)
-    (job / "target").mkdir()
-    (job / "top" / "dir" / "file").write_text("1")
-    (job / "target" / "file").write_text("22")
-    script = "import os, sys\nfor line in sys.stdin: print(*[os.stat(name).st_size for name in line.split()], flush=True)"
-    guest = start_guest("python3", "-c", script)
+SIZES = """
+import os, sys
+def sizes(name):
+    yield os.stat(name).st_size
+    with open(name) as file:
+        yield os.fstat(file.fileno()).st_size
+    yield os.stat(name).st_size if os.access(name, os.R_OK) else None
+for line in sys.stdin:
+    first, *names = line.split()
+    if first != "-":
+        os.chdir(first)
+    print(*[size for name in names for size in sizes(name)], flush=True)
+"""
 
-    def ask():
-        guest.stdin.write("top/dir/file /home/user/job/top/dir/file\n")
+
+@pytest.fixture
+def sizes(start_guest):
+    """Ask a guest, which goes to a directory first ("-": stays), for the sizes of files, as three calls see each."""
+    guest = start_guest("python3", "-c", SIZES)
+
+    def ask(directory, *names):
+        guest.stdin.write(" ".join((directory, *names)) + "\n")
         guest.stdin.flush()
-        return guest.stdout.readline().split()
+        return {int(size) for size in guest.stdout.readline().split()}
 
+    return ask
+
+
+@pytest.mark.parametrize("way", ["dir", "dir/sub", "dir/sub/deep/deeper"])
+def test_links_put_in_the_way_from_outside_lead_through_the_guests_tree(sizes, job, way):
+    """The way is looked at anew each time: a link that comes in between is followed in the guest's root, not the host's."""
+    first = way.partition("/")[0]
+    for top, text in ("top", "1"), ("target", "22"):
+        (job / top / way).mkdir(parents=True)
+        (job / top / way / "file").write_text(text)
+    names = f"top/{way}/file", f"/home/user/job/top/{way}/file"
     for _ in range(3):
-        assert ask() == ["1", "1"]
-    (job / "top" / "dir").rename(job / "top" / "old")
-    (job / "top" / "dir").symlink_to("/home/user/job/target")
+        assert sizes("-", *names) == {1}
+    (job / "top" / first).rename(job / "top" / "old")
+    (job / "top" / first).symlink_to(f"/home/user/job/target/{first}")
     for _ in range(3):
-        assert ask() == ["2", "2"]
-    (job / "top" / "dir").unlink()
-    (job / "top" / "old").rename(job / "top" / "dir")
+        assert sizes("-", *names) == {2}
+    (job / "top" / first).unlink()
+    (job / "top" / "old").rename(job / "top" / first)
     for _ in range(3):
-        assert ask() == ["1", "1"]
+        assert sizes("-", *names) == {1}
+
+
+@pytest.mark.parametrize("way", ["", "dir/", "dir/sub/deep/"])
+def test_a_current_directory_that_is_moved_from_outside(sizes, job, way):
+    """Relative names go with it, absolute ones stay where they are."""
+    for top, text in ("top", "1"), ("new", "22"):
+        (job / top / way).mkdir(parents=True)
+        (job / top / way / "file").write_text(text)
+    name = f"/home/user/job/top/{way}file"
+    assert sizes("/home/user/job/top", way + "file", name) == {1}
+    assert sizes("-", way + "file", name) == {1}
+    (job / "top").rename(job / "moved")
+    assert sizes("-", way + "file") == {1}
+    (job / "new").rename(job / "top")
+    for _ in range(3):
+        assert sizes("-", way + "file") == {1}
+        assert sizes("-", name) == {2}
