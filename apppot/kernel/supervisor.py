@@ -228,6 +228,7 @@ class Supervisor:
         """A signal is about to be delivered. Most find the task in its own code: that is all there is to look at."""
         tracer, tid = self.tracer, task.tid
         rip = tracer.instruction_pointer(tid)
+        task.memory.tid = tid
         if STUB_BASE <= rip < STUB_END:
             tracer.get(tid)
             if self.fast is not None and interrupted.leave_stub(task, self.regs, self.fast.cut_short):
