@@ -115,7 +115,7 @@ class FastPath:
         return self._mapped(host, elf, self.image.program(host))
 
     def program(self, path, host, elf):
-        """The same of static program `host`; `path`: its guest path."""
+        """The same of program `host`; `path`: its guest path."""
         patched = self._patched_of(path)
         return self._mapped(host, elf, patched and patched.program(host))
 

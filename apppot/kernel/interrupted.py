@@ -12,12 +12,13 @@ from apppot.platform.registers import (EFLAGS, ORIG_RAX, R8, R9, R10, R11, R12, 
 
 MISSED = 1 << 32                           # set in the number's register by the stub
 _MASK = (1 << 64) - 1
-_FRAME = struct.Struct("<IIq15Q")          # struct frame of stub/fast.h
-_FRAME_SIZE = _FRAME.size + 128            # with the red zone below which it lies
+_FRAME = struct.Struct("<IIq16Q8x")        # struct frame of stub/fast.h; `taken` says nothing more than its place
+_NOT_TAKEN = bytes(8)
 _SAVED = (R15, R14, R13, R12, RBP, RBX, R9, R8, R10, RDX, RSI, RDI)      # the frame's order
 _COMMITTED, _DONE = 1, 2                   # its member `committed`
+_LEFT = frozenset((layout.FAST_LEFT, layout.FAST_GIVING, layout.FAST_GIVEN))
 _RESTART = frozenset((-512, -513, -514, -516))   # -ERESTART... of linux/errno.h
-_CF_TO_SF, _OF = 0xD5, 0x800               # the flags that lahf loads; the overflow flag
+_CF, _CF_TO_SF, _OF = 1, 0xD5, 0x800       # the carry flag; the flags that lahf loads; the overflow flag
 
 
 def site_of(task, rip):
@@ -47,17 +48,38 @@ def leave_stub(task, regs, made):
     rip = regs[RIP]
     if rip < layout.FAST_CHECKED:
         return False
-    if rip < layout.FAST_ENTRY:
+    if rip < layout.FAST_LENT:
         _leave_check(regs, rip)
+    elif rip < layout.FAST_ENTRY:
+        if rip == layout.FAST_ASKED and not regs[EFLAGS] & _CF:
+            _give_back(task, regs[R11])
+        regs[RIP] = regs[RCX]
     elif rip < layout.FAST_BODY:
-        if rip > layout.FAST_ENTRY:
-            regs[RSP] = regs[RSP] + _FRAME_SIZE + (8 if rip == layout.FAST_PUSHED else 0) & _MASK
+        if rip == layout.FAST_SWITCHING:
+            _give_back(task, regs[R11])
+        elif rip > layout.FAST_SWITCHING:
+            _give_back(task, regs[RSP])
+            regs[RSP] = regs[R11]
         _to_site(regs, regs[RCX], regs[RAX])
-    elif rip == layout.FAST_LEFT:
+    elif rip in _LEFT:
+        if rip == layout.FAST_GIVING:
+            _give_back(task, regs[R11])
         regs[RIP] = regs[RCX]
     else:
         return _leave_call(task, regs, rip, made)
     return True
+
+
+def _give_back(task, place):
+    """If `place` is in a lent stack, others may have it. The task's word is not needed: it could write there itself."""
+    number, _ = divmod(place - layout.LENT_BASE, layout.LENT_SIZE)
+    if not 0 <= number < layout.LENT_STACKS:
+        return
+    taken = layout.LENT_BASE + (number + 1) * layout.LENT_SIZE - layout.FRAME_SIZE + layout.FRAME_TAKEN
+    try:
+        task.memory.write(taken, _NOT_TAKEN)
+    except OSError:                        # it is the guest's to unmap
+        return
 
 
 def _leave_check(regs, rip):
@@ -77,9 +99,10 @@ def _leave_call(task, regs, rip, tell_made):
     body = rip < layout.FAST_END or rip >= layout.COMMIT
     place = regs[R15] if body else regs[RSP] + (8 if rip == layout.FAST_POPPING else 0)
     try:
-        committed, hit, made, *saved, number, site, flags = _FRAME.unpack(task.memory.read(place & _MASK, _FRAME.size))
+        frame = _FRAME.unpack(task.memory.read(place & _MASK, _FRAME.size))
     except OSError:
         return False
+    committed, hit, made, *saved, number, site, flags, stack = frame
     result = regs[RAX] - (1 << 64) if regs[RAX] >> 63 else regs[RAX]
     if body:
         restarting = not regs[ORIG_RAX] >> 63 and result in _RESTART
@@ -92,7 +115,8 @@ def _leave_call(task, regs, rip, tell_made):
         restarting = False
     for register, value in zip(_SAVED, saved):
         regs[register] = value
-    regs[RSP] = place + _FRAME_SIZE & _MASK
+    _give_back(task, place)
+    regs[RSP] = stack
     regs[EFLAGS] = flags
     if restarting:
         regs[RIP], regs[ORIG_RAX] = site + 2 & _MASK, number

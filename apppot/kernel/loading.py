@@ -52,9 +52,9 @@ class Loading:
         own, interpreter = (program.host, program.elf), program.interpreter
         if not mode:
             return own, interpreter
-        if interpreter is None:
-            return self.fast.program(program.path, *own), None
-        return own, self.fast.loader(*interpreter)
+        if interpreter is None or program.elf.of_go:       # others make their calls in the C library
+            own = self.fast.program(program.path, *own)
+        return own, interpreter and self.fast.loader(*interpreter)
 
     def _say(self, program):
         box = self._box()

@@ -1,4 +1,4 @@
-"""Copies of dynamic loaders, C libraries and static programs whose path calls jump to the stub's fast path.
+"""Copies of dynamic loaders, C libraries, static programs and programs in Go whose path calls jump to the stub's fast path.
 
 The trampolines (platform/sites.py) are a segment of their own at the end of the file, so whoever loads the copy maps
 them with it and the pages are shared by all processes. In a library its program header takes the place of a PT_NOTE
@@ -13,8 +13,8 @@ import zlib
 
 from apppot.image import copies
 from apppot.platform import sites
-from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY
-from apppot.syscalls.elf import Segment
+from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
+from apppot.syscalls.elf import Segment, has_go_note
 from apppot.syscalls.table import by_name
 
 _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat", "readlinkat", "faccessat", "statx",
@@ -22,8 +22,8 @@ _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat",
           "renameat2", "link", "linkat", "fstat", "getxattr", "lgetxattr", "listxattr", "llistxattr",
           "statfs")
 NUMBERS = frozenset(by_name[name].number for name in _CALLS)
-_FORMAT = 4                                # of what patch() makes: copies of other formats are not used
-VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED)).encode())
+_FORMAT = 5                                # of what patch() makes: copies of other formats are not used
+VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED, FAST_LENT)).encode())
 _PAGE = 4096
 _PT_LOAD, _PT_NOTE = 1, 4
 _PF_R, _PF_X = 4, 1
@@ -67,7 +67,7 @@ class Patched:
         return None if copy is None else copy.path
 
     def program(self, host):
-        """(host path, Segment of the trampolines) of the copy of dynamic loader or static program `host`, or None."""
+        """(host path, Segment of the trampolines) of the copy of `host`, which the stub loads, or None."""
         copy = self._copy_of(host, _PROGRAM)
         if copy is None:
             return None
@@ -182,19 +182,20 @@ def patch(image, by_stub=False):
     phnum, = struct.unpack_from("<H", image, 56)
     headers = [_PHDR.unpack_from(image, phoff + index * _PHDR.size) for index in range(phnum)]
     loads = [header for header in headers if header[0] == _PT_LOAD]
+    of_go = any(header[0] == _PT_NOTE and has_go_note(image, header[2], header[5]) for header in headers)
     found, others, scanned = [], 0, 0
     for load in loads:
         if load[1] & _PF_X:
             if load[2] < scanned:
                 raise ValueError("segments overlap")
             scanned = min(load[2] + load[5], len(image))
-            known, unknown = sites.find(image, load[2], scanned, NUMBERS)
+            known, unknown = sites.find(image, load[2], scanned, NUMBERS, of_go)
             found += [(site, load[3] - load[2]) for site in known]
             others += len(unknown)
     spare = _spare_header(headers)
     offset = len(image) + _PAGE - 1 & -_PAGE
     address = max(load[3] + load[6] for load in loads) + _PAGE - 1 & -_PAGE
-    if not found or (spare is None and not by_stub) or any(_is_of_go(image, header) for header in headers):
+    if not found or (spare is None and not by_stub):
         return b"", 0, 0, others + len(found)
     image += bytes(offset - len(image))
     for number, (site, shift) in enumerate(found):
@@ -212,9 +213,3 @@ def _spare_header(headers):
     """Index of a PT_NOTE behind the last PT_LOAD, since these have to be in the order of their addresses; or None."""
     last = max(index for index, header in enumerate(headers) if header[0] == _PT_LOAD)
     return max((index for index, header in enumerate(headers) if header[0] == _PT_NOTE and index > last), default=None)
-
-
-def _is_of_go(image, header):
-    """Whether it is the PT_NOTE that Go's linker writes: name length, description length, type, name."""
-    place = header[2]
-    return header[0] == _PT_NOTE and image[place:place + 4] == b"\x04\0\0\0" and image[place + 12:place + 16] == b"Go\0\0"

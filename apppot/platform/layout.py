@@ -16,10 +16,17 @@ GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the 
 GADGET_RETURN = GADGET + 2
 GADGET_END = GADGET + 0x23         # first byte after the gadget; test_layout.py reads it from the ELF
 
-# Labels of stub/entry.S, likewise read from the ELF by the test. Trampolines lead to the first and third.
-FAST_CHECKED, FAST_UNKNOWN, FAST_ENTRY = STUB_BASE + 0x5E, STUB_BASE + 0x80, STUB_BASE + 0x88
-FAST_SAVING, FAST_PUSHED = STUB_BASE + 0x90, STUB_BASE + 0x91
-FAST_BODY, FAST_END = STUB_BASE + 0xE9, STUB_BASE + 0xFD
-FAST_POPPING, FAST_LEFT = STUB_BASE + 0x161, STUB_BASE + 0x16A
-COMMIT, COMMIT_MADE = STUB_BASE + 0x16C, STUB_BASE + 0x187
-FAST_CODE = STUB_BASE + 0x190      # from here on the compiler's code; r15 holds the frame there
+# Stacks that stub/entry.S takes for calls of sites without room, each with a frame of the fast path at its top.
+LENT_BASE, LENT_SIZE, LENT_STACKS = 0x7E8200052000, 0x1000, 64
+LENT_END = LENT_BASE + LENT_SIZE * LENT_STACKS
+FRAME_SIZE, FRAME_TAKEN = 152, 144   # struct frame of stub/fast.h; its `taken`
+
+# Labels of stub/entry.S, likewise read from the ELF by the test. Trampolines lead to FAST_CHECKED, FAST_LENT and FAST_ENTRY.
+FAST_CHECKED, FAST_UNKNOWN = STUB_BASE + 0x5E, STUB_BASE + 0x80
+FAST_LENT, FAST_ASKED = STUB_BASE + 0x88, STUB_BASE + 0xB8
+FAST_ENTRY, FAST_SWITCHING = STUB_BASE + 0xCC, STUB_BASE + 0xDF
+FAST_BODY, FAST_END = STUB_BASE + 0x143, STUB_BASE + 0x157
+FAST_POPPING, FAST_LEFT = STUB_BASE + 0x1C8, STUB_BASE + 0x1D1
+FAST_GIVING, FAST_GIVEN = STUB_BASE + 0x1DE, STUB_BASE + 0x1E9
+COMMIT, COMMIT_MADE = STUB_BASE + 0x1EB, STUB_BASE + 0x206
+FAST_CODE = STUB_BASE + 0x210      # from here on the compiler's code; r15 holds the frame there

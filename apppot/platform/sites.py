@@ -3,16 +3,21 @@
 A site is instructions that do nothing but set registers, then `syscall`. Some of the former, five bytes or more, are
 displaced by a jump to a trampoline; it carries out copies of them and of all up to the `syscall`, whose address it
 hands to the stub. The `syscall` stays: a jump to it or to what stands before it works and traps as ever, and so does
-the call that the stub can't answer. Three forms are known:
+the call that the stub can't answer. Four forms are known:
 
 * `mov $NR, %eax` with a number that the fast path knows, then moves up to the `syscall`: the `mov` is displaced;
 * functions that make any call, by the moves of their arguments, which every version of them has: the load of the sixth
   argument in glibc's syscall() and musl's __syscall_cp, the last two loads of musl's syscall();
 * musl's __syscall_cp_asm, the store that is its last instruction before the `syscall`. A signal that interrupts the
-  trampoline finds the task at the site (kernel/interrupted.py), so that the function's cancellation works as ever.
+  trampoline finds the task at the site (kernel/interrupted.py), so that the function's cancellation works as ever;
+* Go's functions that make any call, written in assembly: from Go 1.19 on Syscall6 alone, by its moves (asm_linux_amd64.s in
+  src/runtime/internal/syscall, later in src/internal/runtime/syscall); before that Syscall, Syscall6 and the Raw ones, which
+  load the number last (src/syscall/asm_linux_amd64.s).
 
-Go's system calls are left alone: they run on a goroutine's stack, of which some 500 bytes are free (the linker's limit
-for chains of nosplit functions is 800), and the fast path takes up to 1.5 KiB.
+Go's system calls are made on a goroutine's stack, of which some 500 bytes are free (the linker's limit for chains of
+nosplit functions is 800), and the fast path takes more than 2 KiB. So their trampolines lead to where the stub takes one
+of its own stacks, and so do those of all sites in a file with code of Go's. That costs the flags, so a comparison must
+follow the `syscall`.
 
 Opcodes: Intel's Software Developer's Manual, volume 2.
 """
@@ -20,7 +25,7 @@ Opcodes: Intel's Software Developer's Manual, volume 2.
 import re
 import struct
 
-from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY
+from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
 
 JUMP_SIZE = 5
 TRAMPOLINE_SIZE = 64
@@ -39,6 +44,10 @@ _ANY_CALL = [re.compile(pattern, re.DOTALL) for pattern in (
     rb"\x48\x8b\x7a\x08\xc7\x04\x24\x08\x00\x00\x00(\x48\x8b\x72\x10\x48\x8b\x52\x18)\x0f\x05",
     rb"\x4c\x8b\x44\x24\x08\x4c\x8b\x4c\x24\x10(\x4c\x89\x5c\x24\x08)\x0f\x05",
 )]
+_COMPARISONS = (b"\x48\x3d", b"\x3d")       # cmp $imm32, %rax and %eax
+_GO_FAILED = rb"\x0f\x05(?=\x48\x3d\x01\xf0\xff\xff)"    # syscall; cmp $-4095, %rax
+_GO_MOVES = re.compile(rb"\x49\x89\xf2\x48\x89\xfa(\x48\x89\xce\x48\x89\xdf)" + _GO_FAILED, re.DOTALL)
+_GO_LOADS = re.compile(rb"(?:\x4c\x8b\x4c\x24\x38|\x49\xc7\xc1\0\0\0\0)(\x48\x8b\x44\x24\x08)" + _GO_FAILED, re.DOTALL)
 
 
 class Site:
@@ -51,12 +60,31 @@ class Site:
         self.start, self.displaced, self.syscall, self.entry = start, displaced, syscall, entry
 
 
-def find(code, start, end, numbers):
+def find(code, start, end, numbers, of_go=False):
     """([Site], offsets of `mov $NR, %eax` that no known form follows) in code[start:end], machine code.
 
-    numbers: the calls that the fast path knows. ValueError: more sites than a program has that somebody wrote.
+    numbers: the calls that the fast path knows; of_go: whether there is code of Go's in it, where it may not be seen from
+    that itself. ValueError: more sites than a program has that somebody wrote.
     """
     found, others = [], []
+    for at, syscall in _numbered(code, start, end, numbers):
+        if syscall is None:
+            others.append(at)
+        else:
+            found.append(Site(at, JUMP_SIZE, syscall, FAST_ENTRY))
+        _check_count(found, others)
+    for pattern in _ANY_CALL:
+        _add(found, others, pattern.finditer(code, start, end), FAST_CHECKED)
+    if of_go or _GO_MOVES.search(code, start, end):
+        others += [site.start for site in found if not _compares(code, site)]
+        found = [Site(site.start, site.displaced, site.syscall, FAST_LENT) for site in found if _compares(code, site)]
+    for pattern in _GO_MOVES, _GO_LOADS:
+        _add(found, others, pattern.finditer(code, start, end), FAST_LENT)
+    return found, others
+
+
+def _numbered(code, start, end, numbers):
+    """(offset, offset of the `syscall` if only moves come before that, else None) of each call's `mov $NR, %eax`."""
     pattern = re.compile(b"\xb8(?:" + b"|".join(re.escape(struct.pack("<I", number)) for number in sorted(numbers)) + b")",
                          re.DOTALL)
     for match in pattern.finditer(code, start, end):
@@ -64,18 +92,25 @@ def find(code, start, end, numbers):
         if at > start and code[at - 1] & 0xF0 == 0x40:     # a prefix: the move of another register
             continue
         syscall = _moves_to_syscall(code, match.end(), min(end, at + _LONGEST))
-        if syscall is not None:
-            found.append(Site(at, JUMP_SIZE, syscall, FAST_ENTRY))
-        elif _number_of_syscall(code, match.end(), min(end, at + _LONGEST)):
-            others.append(at)
-        if len(found) + len(others) > _MOST:
-            raise ValueError("too many sites")
-    for pattern in _ANY_CALL:
-        for match in pattern.finditer(code, start, end):
-            found.append(Site(match.start(1), match.end(1) - match.start(1), match.end() - 2, FAST_CHECKED))
-            if len(found) + len(others) > _MOST:
-                raise ValueError("too many sites")
-    return found, others
+        if syscall is not None or _number_of_syscall(code, match.end(), min(end, at + _LONGEST)):
+            yield at, syscall
+
+
+def _add(found, others, matches, entry):
+    """The Sites whose displaced bytes are the first group, and whose `syscall` is at the end."""
+    for match in matches:
+        found.append(Site(match.start(1), match.end(1) - match.start(1), match.end() - len(_SYSCALL), entry))
+        _check_count(found, others)
+
+
+def _check_count(found, others):
+    if len(found) + len(others) > _MOST:
+        raise ValueError("too many sites")
+
+
+def _compares(code, site):
+    """Whether a comparison follows the `syscall`, so that nothing needs the flags from before it."""
+    return code.startswith(_COMPARISONS, site.syscall + len(_SYSCALL))
 
 
 def _number_of_syscall(code, at, end):
@@ -160,6 +195,6 @@ def read_trampoline(code, place):
     if end < 0 or at < 0:
         return None
     lea, distance, movabs, entry, _ = _TAIL.unpack_from(code, at)
-    if lea != _LEA or movabs != _MOVABS or entry not in (FAST_ENTRY, FAST_CHECKED):
+    if lea != _LEA or movabs != _MOVABS or entry not in (FAST_ENTRY, FAST_CHECKED, FAST_LENT):
         return None
     return place + at + len(_LEA) + 4 + distance, at

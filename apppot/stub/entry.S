@@ -1,4 +1,6 @@
 #include "layout.h"
+#define GUEST_RSP 136                           /* members of struct frame */
+#define TAKEN 144
 /* Text of the stub: the gadget first, at a known place, then the program loader's entry. */
 
         .section .text.gadget, "ax"
@@ -45,15 +47,15 @@ _start:
         jmp     *%rcx
 
         .section .text.fast, "ax"
-        .globl fast_checked, fast_unknown, fast_entry, fast_saving, fast_pushed, fast_body, fast_end, fast_popping
-        .globl fast_left, commit, commit_made
+        .globl fast_checked, fast_unknown, fast_lent, fast_asked, fast_entry, fast_switching, fast_body, fast_end
+        .globl fast_popping, fast_left, fast_giving, fast_given, commit, commit_made
 /* Trampolines of sites where any number may be in eax come here. It is looked up first: all other calls go on to their
  * own `syscall` with nothing saved. r11 holds rax meanwhile and ax the flags, of which `syscall` changes none. */
 fast_checked:
         movq    %rax, %r11
         lahf
         seto    %al
-        cmpq    $512, %r11
+        cmpq    $NUMBERS, %r11
         jae     fast_unknown
         btq     %r11, fast_numbers(%rip)
         jnc     fast_unknown
@@ -67,16 +69,40 @@ fast_unknown:
         movq    %r11, %rax
         jmp     *%rcx
 
+/* Trampolines of sites that may be on a stack without room for the stub come here, and may have any number in eax. The
+ * number is looked up, then a stack is taken: bit 0 of a frame's `taken`, at the top of each. The search begins where the
+ * guest's own stack says, so that threads seldom meet. When it finds none the call goes on to its own `syscall`, which
+ * stops as ever. Behind the `syscall` of such a site a comparison follows, so the flags need not be kept. */
+fast_lent:
+        cmpq    $NUMBERS, %rax
+        jae     2f
+        btq     %rax, fast_numbers(%rip)
+        jnc     2f
+        movq    %rsp, %r11
+        shrq    %r11                    /* the least stacks are 2 KiB */
+        andl    $(LENT_STACKS / 2 - 1) * LENT_SIZE, %r11d
+        addq    first_lent(%rip), %r11
+1:      lock btsl $0, TAKEN(%r11)
+fast_asked:
+        jnc     fast_switching
+        addq    $LENT_SIZE, %r11
+        cmpq    end_of_lent(%rip), %r11
+        jb      1b
+2:      jmp     *%rcx
+
 /* A patched site's trampoline comes here with the number in eax and the address of the site's `syscall` in rcx; r11 is
- * free, as rcx is, because `syscall` destroys both. The frame (fast.h) lies below the red zone. Wherever a signal finds
- * the task, FastPath.leave of apppot/kernel/fastpath.py knows from the labels how much was done: up to fast_body all
- * registers but rsp are the guest's, from there on r15 points at the frame, from fast_end on rsp does. */
+ * free, as rcx is, because `syscall` destroys both. The frame (fast.h) lies below the red zone, or on top of a lent stack.
+ * Wherever a signal finds the task, leave_stub of apppot/kernel/interrupted.py knows from the labels how much was done: up
+ * to fast_body all registers but rsp are the guest's, and that is in r11 after fast_switching; from fast_body on r15 points
+ * at the frame, from fast_end on rsp does, and r11 at the end of a lent one. */
 fast_entry:
-        leaq    -(128 + 136)(%rsp), %rsp
-fast_saving:
+        leaq    -(128 + FRAME_SIZE)(%rsp), %r11
+        movl    $0, TAKEN(%r11)
+fast_switching:
+        xchgq   %rsp, %r11
         pushfq
-fast_pushed:
         popq    128(%rsp)
+        movq    %r11, GUEST_RSP(%rsp)
         movq    %rcx, 120(%rsp)
         movq    %rax, 112(%rsp)
         movq    %rdi, 104(%rsp)
@@ -121,12 +147,20 @@ fast_end:
         jmp     2f
 1:      movq    112(%rsp), %rax
         btsq    $32, %rax               /* tells the supervisor of the miss; the kernel looks at 32 bits */
-2:      movq    128(%rsp), %r11
+2:      testl   $1, TAKEN(%rsp)
+        jnz     3f
+        movq    128(%rsp), %r11
         pushq   %r11
 fast_popping:
         popfq
-        leaq    (128 + 136)(%rsp), %rsp
+        movq    GUEST_RSP(%rsp), %rsp
 fast_left:
+        jmp     *%rcx
+3:      movq    %rsp, %r11
+        movq    GUEST_RSP(%rsp), %rsp
+fast_giving:
+        movl    $0, TAKEN(%r11)         /* from here on the stack may be another thread's */
+fast_given:
         jmp     *%rcx
 
 /* long commit(long nr, long a, long b, long c, long d, long e): a call that must not be made twice. A signal that finds the task
@@ -144,5 +178,12 @@ commit_made:
         movq    %rax, 8(%r15)
         movl    $2, 0(%r15)
         ret
+
+        .section .rodata
+        .balign 8
+first_lent:
+        .quad   LENT_BASE + LENT_SIZE - FRAME_SIZE
+end_of_lent:
+        .quad   LENT_BASE + LENT_STACKS * LENT_SIZE
 
         .section .note.GNU-stack, "", @progbits

@@ -10,7 +10,8 @@ struct frame {
     uint32_t hit;
     int64_t result;
     uint64_t r15, r14, r13, r12, rbp, rbx, r9, r8, r10, rdx, rsi, rdi;
-    uint64_t nr, site, flags;
+    uint64_t nr, site, flags, rsp;
+    uint64_t taken;                     /* bit 0: it is on a lent stack, which somebody has as long as the bit is set */
 };
 
 /* The translation cache in the window. */
@@ -47,7 +48,7 @@ struct entry {
     char text[TLB_TEXT];
     char host[TLB_HOST];
 };
-_Static_assert(sizeof(struct frame) == 136, "entry.S knows the places of its members");
+_Static_assert(sizeof(struct frame) == FRAME_SIZE, "entry.S knows the places of its members");
 _Static_assert(sizeof(struct entry) == 512, "entries are indexed by the supervisor too");
 
 /* The inode table: what stat(2) must show of an inode in place of what the disk says, see apppot/platform/inodes.py. Which
@@ -69,7 +70,7 @@ _Static_assert(sizeof(struct inode) == 64, "records are indexed by the superviso
 /* In the process's own memory: the mode is set when it starts, and when its identity changes. `seen` are directories
  * that were opened through a DEEP entry, below which all directories are as it is: so a tree is walked without a miss.
  * A guest that writes here deceives itself alone; Landlock is the wall. */
-enum { SEEN = 128, NUMBERS = 512, WALKED = 256 };
+enum { SEEN = 128, WALKED = 256 };
 struct seen {
     uint64_t dev, ino;
     uint32_t generation;

@@ -24,13 +24,13 @@ enum {                          /* operations and their operands, 8 bytes each; 
     OP_WRITE = 14,              /* descriptor, text, length */
     OP_EXIT = 15,               /* status */
     OP_CHDIR = 16,              /* path */
-    OP_FAST = 17,               /* mode of the fast path, struct state's loading */
+    OP_FAST = 17,               /* mode of the fast path, struct state's loading; lent stacks are free in children */
 };
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_CLOEXEC = 02000000 };
 enum { PROT_NONE = 0, PROT_READ = 1, PROT_RWX = 7, PROT_GROWSDOWN = 0x01000000 };
 enum { MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000,
        MAP_FIXED_NOREPLACE = 0x100000 };
-enum { PR_SET_NAME = 15, PR_SET_NO_NEW_PRIVS = 38, SECCOMP_SET_MODE_FILTER = 1 };
+enum { MADV_WIPEONFORK = 18, PR_SET_NAME = 15, PR_SET_NO_NEW_PRIVS = 38, SECCOMP_SET_MODE_FILTER = 1 };
 enum { BASES = 4, PAGE = 4096 };
 
 /* Past the point of no return the kernel ends a process whose program it can't map with SIGSEGV; so do we. */
@@ -123,6 +123,7 @@ uint64_t load_program(uint64_t *stack) {
         case OP_FAST:
             ((struct state *)FAST_STATE)->mode = (uint32_t)op[1];
             ((struct state *)FAST_STATE)->loading = (uint32_t)op[2];
+            CALL(NR_madvise, LENT_BASE, LENT_STACKS * LENT_SIZE, MADV_WIPEONFORK);    /* Linux 4.14; else a few stay taken */
             op += 3; break;
         case OP_EXIT:
             CALL(NR_exit_group, op[1], 0, 0); break;

@@ -13,11 +13,13 @@ _PHDR = struct.Struct("<IIQQQQQQ")
 EI_CLASS, ELFCLASS32, ELFCLASS64 = 4, 1, 2
 ET_EXEC, ET_DYN = 2, 3
 EM_386, EM_X86_64 = 3, 62
-PT_LOAD, PT_INTERP, PT_PHDR, PT_GNU_STACK = 1, 3, 6, 0x6474E551
+PT_LOAD, PT_INTERP, PT_NOTE, PT_PHDR, PT_GNU_STACK = 1, 3, 4, 6, 0x6474E551
 PF_X, PF_W, PF_R = 1, 2, 4
 
 HEADER_SIZE = 4096                 # read at once; program headers nearly always lie within
 _MAX_PHDRS = 4096 // _PHDR.size * 16
+_GO_NOTE = b"\4\0\0\0Go\0\0"       # type and name: ELF_NOTE_GOBUILDID_TAG of src/cmd/link/internal/ld/elf.go
+_NOTES = 4096                      # bytes of a PT_NOTE that are looked at
 
 
 class WrongMachine(OSError):
@@ -43,9 +45,11 @@ class Elf:
     """`interpreter` is the PT_INTERP path or None; `headers` the address of the program headers before relocation.
 
     `exec_stack`: the stack is to be executable; a file that does not say so has none, as in Linux 5.8 and later.
+    `of_go`: Go's linker made it.
     """
 
-    __slots__ = ("position_independent", "entry", "headers", "header_count", "segments", "interpreter", "exec_stack")
+    __slots__ = ("position_independent", "entry", "headers", "header_count", "segments", "interpreter", "exec_stack",
+                 "of_go")
 
     def span(self):
         """(lowest page, size) of what the segments cover."""
@@ -82,11 +86,17 @@ def parse(fd, start):
     elf.position_independent = kind == ET_DYN
     elf.entry, elf.header_count = entry, phnum
     elf.segments, elf.interpreter, elf.exec_stack, elf.headers = [], None, False, 0
+    elf.of_go = False
     for index in range(phnum):
         _read_header(elf, fd, start, phoff, _PHDR.unpack_from(table, index * phentsize))
     if not elf.segments or any(s.address + s.memory_size >= 1 << 47 or s.offset >= 1 << 62 for s in elf.segments):
         raise OSError(ENOEXEC, os.strerror(ENOEXEC))
     return elf
+
+
+def has_go_note(data, offset, size):
+    """Whether a PT_NOTE, `size` bytes at data[offset], tells Go's identification of a build."""
+    return data.find(_GO_NOTE, offset, offset + min(size, _NOTES)) >= 0
 
 
 def _read_header(elf, fd, start, phoff, header):
@@ -110,3 +120,5 @@ def _read_header(elf, fd, start, phoff, header):
         elf.interpreter = name.split(b"\0", 1)[0]
     elif kind == PT_GNU_STACK:
         elf.exec_stack = bool(flags & PF_X)
+    elif kind == PT_NOTE:
+        elf.of_go = elf.of_go or has_go_note(start, offset, file_size)     # linkers put it next to the headers

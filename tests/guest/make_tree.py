@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 SUITE = "bookworm"
-RECIPE = 3  # to be raised when this file makes something else from the same packages
+RECIPE = 4  # to be raised when this file makes something else from the same packages
 PACKAGES = """
     bsdextrautils bsdutils busybox-static ca-certificates dpkg-dev file gcc git libc6-dev libopenmpi-dev
     libpython3.11-testsuite make musl-tools netbase openmpi-bin perl procps psmisc python3 python3-pip python3-venv
@@ -108,11 +108,12 @@ def hooks() -> list[str]:
         ' cp -L /etc/ssl/certs/ca-certificates.crt "$1/etc/ssl/certs/ca-certificates.crt"; fi',
         f'{inside} sh -c "cd /usr/src/packages && apt-get source --download-only {SOURCE_PACKAGE}'
         f' && apt-get download {SOURCE_PACKAGE}"',
-        # Debian's Go is 480 MB, so it is only there while the one program is built.
+        # Debian's Go is 480 MB, so it is only there while the one program is built: static, and for the dynamic loader.
         f'cp {shlex.quote(str(PROGRAMS / "hello.go"))} "$1/opt/programs/"',
         f'{packages} | sort >"$1/opt/before"',
         f"{apt} install golang-go",
-        f"{inside} CGO_ENABLED=0 GO111MODULE=off go build -o /opt/programs/hello-go /opt/programs/hello.go",
+        *(f"{inside} CGO_ENABLED=0 GO111MODULE=off go build -buildmode={mode} -o /opt/programs/{name} /opt/programs/hello.go"
+          for mode, name in (("exe", "hello-go"), ("pie", "hello-go-pie"))),
         f'{packages} | sort >"$1/opt/after"',
         f'{apt} purge $(comm -13 "$1/opt/before" "$1/opt/after")',
         'rm -rf "$1/opt/before" "$1/opt/after" "$1/root/.cache"',

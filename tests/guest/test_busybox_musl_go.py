@@ -1,5 +1,11 @@
 """Static programs, another C library, and Go's own run time."""
 
+import re
+
+import pytest
+
+GO = "/opt/programs/hello-go"
+
 
 def test_busybox(run_guest):
     done = run_guest("busybox", "sh", "-c", """
@@ -41,6 +47,29 @@ int main(void) {
 
 
 def test_go(run_guest):
-    done = run_guest("/opt/programs/hello-go", timeout=60)
+    done = run_guest(GO, timeout=60)
     assert done.stdout == "sum 5999910\nchild of go\nexe /opt/programs/hello-go\n"
     assert done.returncode == 7
+
+
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
+@pytest.mark.parametrize("mode", ["walk", "threads", "signals", "children"])
+def test_go_as_natively(run_guest, native, mode, isolation):
+    """With the fast path and without it."""
+    expected = native(GO, mode)
+    done = run_guest(GO, mode, options=["--isolation", isolation], timeout=200)
+    assert (done.stdout.splitlines()[-1], done.stderr, done.returncode) == ("bad 0", "", 0)
+    assert (done.stdout, done.returncode) == (expected.stdout, expected.returncode), expected.stderr
+
+
+@pytest.mark.parametrize("program", [GO, f"{GO}-pie"])
+def test_calls_of_go_make_no_stops(run_guest, program):
+    done, off = [run_guest(program, "loop", options=["--stats", "--isolation", isolation], timeout=200)
+                 for isolation in ("standard", "strict")]
+    assert done.stdout == off.stdout == "bad 0\n"
+    answered = int(re.search(r"(\d+) calls answered without a stop", done.stderr)[1])
+    assert answered > 8900 and stops(done) < 200 and stops(off) > 8900
+
+
+def stops(done):
+    return int(re.search(r"(\d+) calls intercepted", done.stderr)[1])

@@ -7,12 +7,14 @@ import subprocess
 
 import pytest
 
-from .conftest import PROGRAMS
+from .conftest import PROGRAMS, SOURCE
 from .test_processes import both  # noqa: F811, F401: a fixture
 
+STUB = SOURCE / "apppot" / "stub"
+LENT = ["-static", "-DGO", f"-I{STUB}"]
 SECTIONS = ["registers", "interrupted", "profile", "faults", "cancel", "forks", "stacks", "text"]
 BUILDS = {"glibc": ["gcc", "-pthread"], "glibc-static": ["gcc", "-pthread", "-static"], "musl": ["musl-gcc"],
-          "musl-static": ["musl-gcc", "-static"]}
+          "musl-static": ["musl-gcc", "-static"], "lent": ["gcc", "-pthread", "-static", "-DGO"]}
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +22,8 @@ def built(debian_tree, tmp_path_factory):
     """built(name) -> program sites.c, made with the image's own compilers."""
     from .conftest import environment, start_command
     directory = tmp_path_factory.mktemp("built")
-    for source in ("sites.c", "common.h"):
-        shutil.copy(PROGRAMS / source, directory)
+    for source in (PROGRAMS / "sites.c", PROGRAMS / "common.h", STUB / "layout.h"):
+        shutil.copy(source, directory)
 
     def build(name):
         if not (directory / name).exists():
@@ -36,9 +38,10 @@ def intercepted(done):
     return int(re.search(r"(\d+) calls intercepted", done.stderr)[1])
 
 
+@pytest.mark.parametrize("flags", [(), LENT], ids=["own stack", "lent stack"])
 @pytest.mark.parametrize("section", SECTIONS)
-def test_as_natively(both, section):  # noqa: F811
-    lines = both("sites", section).splitlines()
+def test_as_natively(both, section, flags):  # noqa: F811
+    lines = both("sites", section, flags=flags).splitlines()
     if section in ("registers", "interrupted"):
         assert all(": wrong 0, " in line for line in lines if ":" in line)
 
@@ -63,6 +66,17 @@ def test_calls_of_every_c_library_make_no_stops(run_guest, built, job, name):
     assert done.stdout == "bad 0\n" and intercepted(done) < 200
     off = run_guest("./sites", "loop", options=["--stats", "--isolation", "strict"])
     assert off.stdout == "bad 0\n" and intercepted(off) > 9000
+
+
+@pytest.mark.parametrize("who, stops", [("here", True), ("child", False), ("after", False)])
+def test_more_calls_under_way_than_the_stub_has_stacks(run_guest, program, job, who, stops):
+    """The others stop; a new process has all of them."""
+    shutil.copy(program("sites", *LENT), job / "sites")
+    done = run_guest("./sites", "blocked", who, options=["--stats"])
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-1 if who != "after" else -2]) == ("taken 64", "taken 0") and "bad 0" in lines
+    assert who != "child" or "of the child's 0" in lines
+    assert intercepted(done) > 9000 if stops else intercepted(done) < 2000
 
 
 def test_busybox_makes_no_stops(run_guest):

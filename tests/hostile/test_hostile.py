@@ -127,7 +127,7 @@ def test_without_a_network_nothing_goes_out(attack, outside, level):
 @pytest.mark.parametrize("level", EVERY)
 @pytest.mark.parametrize("program", ["stub", "burdens"])
 def test_the_machine_goes_on(attack, outside, program, level):
-    held(attack(program, level, layout.FAST_ENTRY, layout.FAST_BODY))
+    held(attack(program, level, layout.FAST_LENT, layout.FAST_BODY))
     outside.check()
 
 

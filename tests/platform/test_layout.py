@@ -20,11 +20,12 @@ def symbols():
         return {symbol.name: symbol["st_value"] for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols()}
 
 
-@pytest.mark.parametrize("name", ["WINDOW_BASE", "STUB_BASE", "MAILBOX", "MAILBOX_SIZE", "FAST_STATE"])
+@pytest.mark.parametrize("name", ["WINDOW_BASE", "STUB_BASE", "MAILBOX", "MAILBOX_SIZE", "FAST_STATE", "LENT_BASE", "LENT_SIZE",
+                                  "LENT_STACKS", "FRAME_SIZE"])
 def test_header_and_module_agree(name):
     with open(os.path.join(SOURCE, "layout.h")) as file:
-        value = re.search(rf"#define {name}\s+(0x[0-9a-f]+)", file.read()).group(1)
-    assert int(value, 16) == getattr(layout, name)
+        value = re.search(rf"#define {name}\s+(\w+)", file.read()).group(1)
+    assert int(value, 0) == getattr(layout, name)
 
 
 def test_gadget_is_where_the_supervisor_sends_tasks():
@@ -34,8 +35,9 @@ def test_gadget_is_where_the_supervisor_sends_tasks():
     assert where["_start"] == layout.GADGET_END
 
 
-@pytest.mark.parametrize("label", ["fast_checked", "fast_unknown", "fast_entry", "fast_saving", "fast_pushed", "fast_body",
-                                   "fast_end", "fast_popping", "fast_left", "commit", "commit_made"])
+@pytest.mark.parametrize("label", ["fast_checked", "fast_unknown", "fast_lent", "fast_asked", "fast_entry", "fast_switching",
+                                   "fast_body", "fast_end", "fast_popping", "fast_left", "fast_giving", "fast_given", "commit",
+                                   "commit_made"])
 def test_labels_of_the_fast_path_are_where_signals_look_for_them(label):
     assert symbols()[label] == getattr(layout, label.upper())
 
@@ -85,7 +87,9 @@ def test_the_state_of_a_process_has_one_layout(tmp_path):
     wanted = {"offsetof(struct state, loading)": layout.FAST_LOADING - layout.FAST_STATE,
               "offsetof(struct state, hits)": layout.FAST_HITS - layout.FAST_STATE,
               "offsetof(struct state, cwd)": layout.FAST_CWD - layout.FAST_STATE,
-              "sizeof ((struct state *)0)->hits / 4": layout.HITS}
+              "sizeof ((struct state *)0)->hits / 4": layout.HITS,
+              "offsetof(struct frame, taken)": layout.FRAME_TAKEN,
+              "FAST_STATE + FAST_STATE_SIZE": layout.LENT_BASE}
     lines = [f'_Static_assert({expression} == {value}, "{value}");' for expression, value in wanted.items()]
     (tmp_path / "a.c").write_text("\n".join(["#include <stddef.h>", '#include "fast.h"', *lines, ""]))
     subprocess.run(["gcc", "-fsyntax-only", "-I", SOURCE, tmp_path / "a.c"], check=True)
@@ -97,6 +101,7 @@ def test_segments_of_the_stub():
     text, data = segments
     assert text["p_vaddr"] == layout.STUB_BASE and text["p_memsz"] <= layout.STUB_END - layout.STUB_BASE
     assert data["p_vaddr"] == layout.MAILBOX
-    assert layout.FAST_STATE == layout.MAILBOX + layout.MAILBOX_SIZE < data["p_vaddr"] + data["p_memsz"]
+    assert layout.FAST_STATE == layout.MAILBOX + layout.MAILBOX_SIZE
+    assert layout.LENT_END == data["p_vaddr"] + data["p_memsz"]
     assert text["p_flags"] == 5 and data["p_flags"] == 6
     assert layout.WINDOW_BASE + SIZE <= layout.STUB_BASE, "brk, which starts behind the stub, must not meet the window"

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from apppot.platform import sites
-from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY
+from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
 
 NUMBERS = {2, 4, 257, 262}
 
@@ -81,6 +81,49 @@ def test_functions_that_make_any_call(tmp_path, name):
     start = len(assemble(tmp_path, f"ret; {before}"))
     assert (site.start, site.displaced, site.entry) == (start, len(assemble(tmp_path, displaced)), FAST_CHECKED)
     assert site.displaced >= sites.JUMP_SIZE and not others
+
+
+GO = {
+    "moves": ("mov %rsi, %r10; mov %rdi, %rdx", "mov %rcx, %rsi; mov %rbx, %rdi"),
+    "loads": ("mov 0x10(%rsp), %rdi; mov 0x18(%rsp), %rsi; mov 0x20(%rsp), %rdx; movq $0, %r10; movq $0, %r8; movq $0, %r9",
+              "mov 8(%rsp), %rax"),
+    "loads of six": ("mov 0x28(%rsp), %r10; mov 0x30(%rsp), %r8; mov 0x38(%rsp), %r9", "mov 8(%rsp), %rax"),
+}
+GO_FAILED = "cmp $-4095, %rax; jbe 1f; neg %rax; 1: ret"
+
+
+@pytest.mark.parametrize("form", GO)
+def test_functions_of_go(tmp_path, form):
+    before, displaced = GO[form]
+    code = assemble(tmp_path, f"ret; {before}; {displaced}; syscall; {GO_FAILED}; .balign 64")
+    (site,), others = sites.find(code, 0, len(code), NUMBERS)
+    start = len(assemble(tmp_path, f"ret; {before}"))
+    assert (site.start, site.displaced, site.entry) == (start, len(assemble(tmp_path, displaced)), FAST_LENT)
+    assert code[site.syscall:site.syscall + 2] == b"\x0f\x05" and not others
+    made = sites.trampoline(code, site, 0x40a040, 0x401000 + site.syscall)
+    assert sites.read_trampoline(made, 0x40a040) == (0x401000 + site.syscall, site.syscall - site.start)
+
+
+@pytest.mark.parametrize("form", GO)
+@pytest.mark.parametrize("behind", ["ret", "test %rdx, %rdx; ret", "jc 1f; 1: ret", "cmp $-4096, %rax; ret"])
+def test_functions_that_only_look_like_those_of_go(tmp_path, form, behind):
+    code = assemble(tmp_path, f"ret; {'; '.join(GO[form])}; syscall; {behind}; .balign 64")
+    assert sites.find(code, 0, len(code), NUMBERS) == ([], [])
+
+
+COMPARED = "mov $262, %eax; syscall; cmp $-4096, %rax; ja 1f; 1: ret; 2: mov $4, %eax; syscall; cmp $-4096, %eax; ret"
+NOT_COMPARED = "mov $2, %eax; syscall; ret"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_all_sites_beside_code_of_go_take_a_stack(tmp_path, told):
+    """Those whose flags are still needed can't."""
+    others = "; ".join([COMPARED, NOT_COMPARED, *ANY_CALL["glibc"][:2], "syscall; cmp $-4095, %rax; ret"])
+    of_go = "; ".join([*GO["moves"], "syscall", GO_FAILED])
+    code = assemble(tmp_path, f"ret; {others}; {'' if told else of_go}; .balign 64")
+    found, left = sites.find(code, 0, len(code), NUMBERS, told)
+    assert [site.entry for site in found] == [FAST_LENT] * (3 if told else 4)
+    assert [code[at:at + 5] for at in left] == [b"\xb8\2\0\0\0"]
 
 
 def test_the_trampoline_and_the_jump(tmp_path):

@@ -125,9 +125,11 @@ def test_headers_against_pyelftools(path):
         ours, theirs = elf.parse(file.fileno(), start), ELFFile(file)
         loads = [s for s in theirs.iter_segments() if s["p_type"] == "PT_LOAD" and s["p_memsz"]]
         interpreter = [s.get_interp_name().encode() for s in theirs.iter_segments() if s["p_type"] == "PT_INTERP"]
+        notes = {note["n_name"] for s in theirs.iter_segments() if s["p_type"] == "PT_NOTE" for note in s.iter_notes()}
     assert ours.entry == theirs["e_entry"] and ours.header_count == theirs["e_phnum"]
     assert ours.position_independent == (theirs["e_type"] == "ET_DYN")
     assert [ours.interpreter] if ours.interpreter else [] == interpreter
+    assert ours.of_go == ("Go" in notes)
     assert [(s.address, s.offset, s.file_size, s.memory_size) for s in ours.segments] == [
         (s["p_vaddr"], s["p_offset"], s["p_filesz"], s["p_memsz"]) for s in loads]
     assert ours.headers == next(s["p_vaddr"] + theirs["e_phoff"] - s["p_offset"] for s in loads

@@ -2,25 +2,29 @@
  * registers that point anywhere, signals come meanwhile, and what the supervisor reads of a process there may be anything. */
 #include "hostile.h"
 
+#define LENT_FRAME (LENT_BASE + LENT_SIZE - FRAME_SIZE)      /* of the first stack that the stub lends */
+
 static unsigned seed = 1;
 static unsigned long next(void) {
     seed = seed * 1103515245 + 12345;
-    static const unsigned long some[] = {0, 1, -1UL, WINDOW_BASE, STUB_BASE, MAILBOX, FAST_STATE, TLB_BASE, 0x7fffffffffff,
+    static const unsigned long some[] = {0, 1, -1UL, WINDOW_BASE, STUB_BASE, MAILBOX, FAST_STATE, TLB_BASE, LENT_FRAME, 0x7fffffffffff,
                                          0x800000000000, 0xffffffff80000000, 0x400000, 1UL << 63, 0x7ffffffff000};
-    return seed >> 16 & 1 ? some[(seed >> 17) % 14] : (unsigned long)seed << 20;
+    return seed >> 16 & 1 ? some[(seed >> 17) % 15] : (unsigned long)seed << 20;
 }
 
 static void jump(unsigned long to, unsigned long *r) {
     __asm__ volatile("movq %0, %%rcx\n\tmovq %1, %%rax\n\tmovq 0(%%rax), %%rdi\n\tmovq 8(%%rax), %%rsi\n\tmovq 16(%%rax), %%rdx\n\t"
                      "movq 24(%%rax), %%r8\n\tmovq 32(%%rax), %%r9\n\tmovq 40(%%rax), %%r10\n\tmovq 48(%%rax), %%rbx\n\t"
-                     "movq 56(%%rax), %%r15\n\tmovq 64(%%rax), %%rbp\n\tmovq 72(%%rax), %%rax\n\tjmp *%%rcx"
+                     "movq 56(%%rax), %%r15\n\tmovq 64(%%rax), %%rbp\n\tmovq 80(%%rax), %%r11\n\tmovq 72(%%rax), %%rax\n\tjmp *%%rcx"
                      : : "r"(to), "r"(r) : "memory");
 }
 
 static void child(unsigned long to, int number) {
-    unsigned long r[10], *page = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned long r[11], *page = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (int i = 0; i < 1024; i++) page[i] = next();
-    for (int i = 0; i < 10; i++) r[i] = next();
+    for (int i = 0; i < 11; i++) r[i] = next();
+    for (int i = 0; i < FRAME_SIZE / 8; i++) ((unsigned long *)LENT_FRAME)[i] = next();
+    if (number % 4 == 2) r[7] = r[10] = LENT_FRAME;                          /* r15, r11: a frame on a stack that the stub lends */
     if (number % 2) r[7] = (unsigned long)page + number % 64 * 8;            /* r15: where a frame of the fast path may be */
     if (number % 3) r[9] = (unsigned long[]){2, 4, 21, 59, 80, 89, 217, 257, 262, 317, 332, 437, 9, 10, 11, 56}[number % 16];
     if (number % 5 == 0) r[0] = (unsigned long)secret, r[1] = (unsigned long)secret;
@@ -54,7 +58,7 @@ static void bad_stacks(unsigned long entry, unsigned long body) {
     for (unsigned long at = entry; at < body; at++)
         for (int i = 0; i < 4; i++) {
             pid_t pid = fork();
-            if (!pid) __asm__ volatile("movq %1, %%rsp\n\tjmp *%0" : : "r"(at), "r"(ends[i]) : "memory");
+            if (!pid) __asm__ volatile("movq %1, %%rsp\n\tmovq %1, %%r11\n\tjmp *%0" : : "r"(at), "r"(ends[i]) : "memory", "r11");
             finish(pid);
         }
 }
@@ -82,7 +86,7 @@ static void no_state(void) {
     pid_t pid = fork();
     if (!pid) {
         int fd = open("/tmp/libc.so.6", O_WRONLY | O_CREAT, 0644);
-        munmap((void *)FAST_STATE, 4096);
+        munmap((void *)FAST_STATE, 4096), munmap((void *)LENT_BASE, LENT_STACKS * LENT_SIZE);
         if (fd < 0 || at_own_site(SYS_openat, AT_FDCWD, (long)"/tmp/libc.so.6", O_RDONLY | O_CLOEXEC, 0, 0, 0) < 0) ESCAPED("no library");
         _exit(0);
     }
@@ -97,13 +101,14 @@ int main(int argc, char **argv) {
     no_state();
     int number = 0;
     double end = now() + 20;
-    for (unsigned long at = 0; at < 0x120 && now() < end; at++) run(STUB_BASE + at, number++);
-    for (unsigned long at = 0x120; at < 0x2000 && now() < end; at += 7) run(STUB_BASE + at, number++);
+    for (unsigned long at = 0; at < 0x210 && now() < end; at++) run(STUB_BASE + at, number++);
+    for (unsigned long at = 0x210; at < 0x2000 && now() < end; at += 7) run(STUB_BASE + at, number++);
 
     /* The state of the fast path is ours to write: the worst it may do is to deceive us. */
     unsigned *state = (unsigned *)FAST_STATE;
     for (int i = 0; i < 1000; i++) {
         for (int k = 0; k < 700; k++) state[k] = k % 3 ? (unsigned)next() : 1;
+        for (int k = 0; k < LENT_STACKS; k++) *(unsigned *)(LENT_FRAME + FRAME_SIZE - 8 + k * LENT_SIZE) = (unsigned)next();
         int fd = open(i % 2 ? secret : "/etc/image-file", O_RDONLY);
         if (fd >= 0 && reads_secret(fd)) ESCAPED("read the secret by a forged state");
         struct stat st;
