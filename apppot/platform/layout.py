@@ -2,7 +2,7 @@
 
 WINDOW_BASE = 0x7E8100000000
 STUB_BASE = 0x7E8200000000
-STUB_END = 0x7E8200004000          # of its text: system calls made below this address are the stub's own
+STUB_END = 0x7E8200006000          # of its text: system calls made below this address are the stub's own
 MAILBOX = 0x7E8200010000
 MAILBOX_SIZE = 0x40000             # operations for as many segments as an ELF file may have, and four paths
 FAST_STATE = 0x7E8200050000        # struct state of stub/fast.h
