@@ -7,9 +7,9 @@ MAILBOX = 0x7E8200010000
 MAILBOX_SIZE = 0x40000             # operations for as many segments as an ELF file may have, and four paths
 FAST_STATE = 0x7E8200050000        # struct state of stub/fast.h
 FAST_LOADING = FAST_STATE + 4      # its `loading`
-FAST_HITS = FAST_STATE + 0xC08     # its `hits`, 4 bytes for each of so many numbers
+FAST_HITS = FAST_STATE + 0x808     # its `hits`, 4 bytes for each of so many numbers
 HITS = 512
-FAST_CWD = FAST_STATE + 0x1518     # its `cwd`
+FAST_CWD = FAST_STATE + 0x1118     # its `cwd`
 TLB_OFFSET = 0x1200000             # of the translation cache in the window
 
 GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the `syscall`

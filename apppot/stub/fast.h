@@ -72,9 +72,7 @@ _Static_assert(sizeof(struct inode) == 64, "records are indexed by the superviso
  * A guest that writes here deceives itself alone; Landlock is the wall. */
 enum { SEEN = 128, WALKED = 256 };
 struct seen {
-    uint64_t dev, ino;
-    uint32_t generation;
-    uint16_t flags, mount;
+    uint64_t what, proof;               /* generation, flags and mount; the same and the directory's identity, see `remember` */
 };
 struct state {
     uint32_t mode, loading;             /* whether the dynamic loader may open the C library yet */

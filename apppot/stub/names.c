@@ -71,15 +71,18 @@ static volatile struct seen *place_of(uint64_t dev, uint64_t ino) {
     return &state()->seen[(dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 57];
 }
 
+static uint64_t proof_of(uint64_t dev, uint64_t ino, uint64_t what) { return dev * 0x9E3779B97F4A7C15 ^ ino ^ what; }
+
 /* Finds the entry of the directory (dev, ino) itself. */
 int find_directory(struct name *n) {
     volatile struct seen *s = place_of(n->dev, n->ino);
-    if (s->ino == n->ino && s->dev == n->dev && s->generation == header()->directories) {
+    uint64_t what = s->what;
+    if (s->proof == proof_of(n->dev, n->ino, what) && (uint32_t)what == header()->directories) {
         n->kind = PURE;
-        n->flags = s->flags;
+        n->flags = (uint16_t)(what >> 32);
         n->host_length = 0;
-        n->generation = s->generation;
-        n->mount = s->mount;
+        n->generation = (uint32_t)what;
+        n->mount = (uint16_t)(what >> 48);
         n->excepted = 0;                                        /* it is DEEP */
         return 1;
     }
@@ -99,20 +102,18 @@ int find_directory(struct name *n) {
 /* Whether the caller may go through all directories that the entry stands for. */
 int searchable(struct name *n) { return !(n->flags & FOR_ROOT) || state()->mode == FAST_ROOT; }
 
-/* Another thread may write at the same place: no half of an entry is ever valid, since the inode is written last. */
+/* Another thread may write or read at the same place: two halves that don't belong together are nobody's entry. */
 void remember(struct name *n, int fd) {
     struct stat64 st;
     if (CALL4(NR_newfstatat, fd, "", &st, AT_EMPTY_PATH) || (st.mode & S_IFMT) != S_IFDIR
         || !unrecorded(st.dev, st.ino))             /* who may search it, and make names in it? */
         return;
     volatile struct seen *s = place_of(st.dev, st.ino);
-    s->ino = 0;
-    s->dev = st.dev;
     /* A directory of the upper layer may hold markers, which no listing shows: that is for the supervisor to see. */
-    s->flags = (uint16_t)(n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0));
-    s->mount = (uint16_t)n->mount;
-    s->generation = n->generation;
-    s->ino = st.ino;
+    uint16_t flags = (uint16_t)(n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0));
+    uint64_t what = n->generation | (uint64_t)flags << 32 | (uint64_t)(uint16_t)n->mount << 48;
+    s->what = what;
+    s->proof = proof_of(st.dev, st.ino, what);
 }
 
 /* The current directory as this process remembers it. Another thread may be writing the same, or chdir be under way:
