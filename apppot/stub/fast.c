@@ -138,8 +138,8 @@ static int open_at(struct frame *f, struct name *n, int flags, int mode) {
     how.mode = flags & O_CREAT ? mode & 07777 : 0;
     how.resolve = RESOLVE_NO_SYMLINKS;
     long result = commit(NR_openat2, n->dirfd, (long)n->host, (long)&how, sizeof how, 0);
-    /* tar opens directories so before it knows that they are. */
-    if (result >= 0 && flags & (O_DIRECTORY | O_NONBLOCK) && n->flags & DEEP) remember(n, (int)result);
+    /* tar opens directories so before it knows that they are, and Go, whose frames are on lent stacks, like anything else. */
+    if (result >= 0 && (flags & (O_DIRECTORY | O_NONBLOCK) || f->taken) && n->flags & DEEP) remember(n, (int)result);
     if (result >= 0 || result == -ENOENT) return f->result = result, HIT;
     f->committed = 0;
     return MISS;

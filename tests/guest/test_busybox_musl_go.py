@@ -71,5 +71,11 @@ def test_calls_of_go_make_no_stops(run_guest, program):
     assert answered > 8900 and stops(done) < 200 and stops(off) > 8900
 
 
+def test_a_walk_of_go_does_not_stop_in_each_directory(run_guest):
+    """/usr/share of the tree has some 800."""
+    done = run_guest(GO, "walk", options=["--stats"])
+    assert done.stdout.endswith("bad 0\n") and stops(done) < 200
+
+
 def stops(done):
     return int(re.search(r"(\d+) calls intercepted", done.stderr)[1])
