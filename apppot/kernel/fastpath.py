@@ -1,77 +1,32 @@
-"""Lets guests answer repeated path calls themselves: fills the translation cache, hands out patched libraries.
+"""Lets guests answer repeated path calls themselves: hands out patched libraries, and keeps the translation cache true.
 
-All of it only remembers: an entry is made after the slow path has answered a call whose site is patched, from the same
-Directory that the answer came from. Which mistakes that must not make is said in platform/tlb.py and docs/architecture.md.
+What the cache says comes from kernel/filling.py.
 """
 
 import os
 import struct
 
 from apppot.kernel.credentials import FS_CAPS
+from apppot.kernel.filling import CHANGING, Filling
 from apppot.kernel.patching import NUMBERS, Patched
 from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
 from apppot.platform.layout import FAST_CWD, FAST_LOADING, FAST_STATE
 from apppot.platform.registers import R10, RDI, RDX, RSI
 from apppot.syscalls.answer import Run
-from apppot.syscalls.decode import Int
-from apppot.syscalls.table import by_name
-from apppot.vfs.caller import KERNEL, Caller
+from apppot.syscalls.table import by_name, numbers
 
-_AT_FDCWD = -100
-_S_IFREG, _S_IFDIR, _S_IFLNK, _S_IFCHR = 0o100000, 0o040000, 0o120000, 0o020000
+_S_IFREG = 0o100000
 _LIBRARIES = (b"libc.so.6", b"libc-", b"libpthread")     # before glibc 2.34 the latter had open(2) too
-_STARTS = 1000                             # starting points of relative names whose entries are remembered to be made
 _LOADED = 1000                             # programs whose segments are remembered
-_LATELY, _AGAIN = 64, 16                   # so many names; one of so many misses
 _OWN_ROOM = 64 << 20                       # bytes of copies of what users compile
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 _WORD = struct.Struct("<I")
-
-
-def _numbers(*names):
-    return frozenset(by_name[name].number for name in names)
-
-
-_OPENAT, _NEWFSTATAT, _FSTAT, _GETDENTS64, _GETCWD, _UMASK, _RMDIR = (
-    by_name[name].number for name in ("openat", "newfstatat", "fstat", "getdents64", "getcwd", "umask", "rmdir"))
-# Where calls have their names: pairs of registers (descriptor or None, path).
-_ONE, _ONE_AT = ((None, RDI),), ((RDI, RSI),)
-_TWO, _TWO_AT = ((None, RDI), (None, RSI)), ((RDI, RSI), (RDX, R10))
-_NAMES = {
-    **dict.fromkeys(_numbers("open", "creat", "stat", "lstat", "access", "readlink", "mkdir", "unlink", "getxattr", "lgetxattr",
-                             "listxattr", "llistxattr", "statfs"), _ONE),
-    **dict.fromkeys(_numbers("openat", "newfstatat", "readlinkat", "faccessat", "faccessat2", "statx", "mkdirat", "unlinkat"),
-                    _ONE_AT),
-    **dict.fromkeys(_numbers("rename", "link"), _TWO),
-    **dict.fromkeys(_numbers("renameat", "renameat2", "linkat"), _TWO_AT),
-}
-# These are served in directories of one layer only, never by an entry of a whole name.
-_CHANGING = _numbers("creat", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat")
-_CHANGING_DIRECTORY = _numbers("chdir", "fchdir")
-_IDENTITY = _numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
-                     "capset", "chroot", "seccomp", "prctl", "unshare")
-
-
-def _start(task, dirfd):
-    """(st_dev, st_ino) of the directory that relative names start from."""
-    status = os.stat(b"/proc/%d/cwd" % task.tid) if dirfd == _AT_FDCWD else task.fd_stat(dirfd)
-    return status.st_dev, status.st_ino
-
-
-def _excepted(directory):
-    """The except_bits of the mount points in a directory."""
-    bits = 0
-    for name in directory.mounts or ():
-        bits |= tlb.except_bit(name)
-    return bits
-
-
-def _changes_unseen(directory):
-    """Whether guests make names in a directory by themselves where they name it by a text that has an entry."""
-    native = directory.fs.native(directory)
-    return native is not None and native[1] and not directory.mounts
+_OPENAT, _UMASK, _RMDIR = (by_name[name].number for name in ("openat", "umask", "rmdir"))
+_CHANGING_DIRECTORY = numbers("chdir", "fchdir")
+_IDENTITY = numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
+                    "capset", "chroot", "seccomp", "prctl", "unshare")
 
 
 class FastPath:
@@ -84,11 +39,9 @@ class FastPath:
         self.image = Patched(cache_directory, cached=[prefix for prefix, _ in self.ns.root.fs.recorded])
         executable = not os.statvfs(running.run_dir).f_flag & os.ST_NOEXEC
         self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
-        self._starts = {}                  # (st_dev, st_ino) of a starting point -> generation that its entry was made in
-        self._lately = {}                  # what missed lately, see _just_put -> how often
         self._with_segment = {}            # host path of a copy -> (Elf of the original, Elf of the copy)
-        self.plain = Caller(uid=os.getuid(), gid=os.getgid(), groups=tuple(os.getgroups()))
         self.recorded = Recorded(running.window, self.ns.ownership.records, self.tlb.now_recorded, self.tlb.switch_off)
+        self.filling = Filling(self.tlb, self.recorded, self.ns)
         self.ns.cache = self
         self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
         self.directory_removed = self.tlb.directory_removed
@@ -165,7 +118,7 @@ class FastPath:
         if path.endswith(b"/libc.so.6"):
             task.write(FAST_LOADING, _WORD.pack(tlb.NEARLY))
         if path[:1] == b"/":
-            self._put_library(task, path, host, copy)
+            self.filling.put_library(task, path, host, copy)
         return copy
 
     def identity_changed(self, task):
@@ -206,7 +159,7 @@ class FastPath:
         """The handler has answered; `missed`: the call came from a patched site. The answer to give."""
         if missed:
             if number in NUMBERS:
-                self._fill(task, number, regs)
+                self.filling.fill(task, number, regs)
             elif number == _RMDIR:
                 self._reported((regs[RSI], regs[RDX]), regs[R10])
         if number == _OPENAT and regs[RDX] == _LOADER_FLAGS and answer.__class__ is Run:
@@ -219,7 +172,7 @@ class FastPath:
 
     def cut_short(self, number):
         """A signal took a task out of the stub after its call was made: perhaps before it could report that."""
-        if number in _CHANGING:
+        if number in CHANGING:
             self.ns.flush()
 
     def _reported(self, inode, gone):
@@ -227,230 +180,3 @@ class FastPath:
         self.ns.flush()
         self.ns.ownership.recheck(inode, gone)
 
-    def _fill(self, task, number, regs):
-        try:
-            if number == _GETCWD:
-                self._put_cwd(task)
-            elif number in (_GETDENTS64, _FSTAT):
-                self._put_descriptor(task, Int(task, regs[RDI]))
-            else:
-                for dirfd, path in _NAMES[number]:
-                    text = task.read_path(regs[path])
-                    fd = _AT_FDCWD if dirfd is None else Int(task, regs[dirfd])
-                    if text:
-                        if not self._just_put(task, number, text):
-                            self._put(task, fd, text, number not in _CHANGING)
-                    elif number == _NEWFSTATAT:
-                        self._put_descriptor(task, fd)
-        except OSError:
-            return
-
-    def _just_put(self, task, number, text):
-        """Whether the entries of an absolute name are there: it misses since it can't be served, as that of a device. Now and then
-        they are made all the same: others may have taken their places."""
-        if text[:1] != b"/":
-            return False
-        lately = self._lately
-        key = number, text, task.creds.virtual, task.creds.fsuid, self.tlb.generation, self.tlb.names
-        count = lately.get(key, 0)
-        if len(lately) >= _LATELY:
-            lately.clear()
-        lately[key] = count + 1
-        return count >= 2 and count % _AGAIN != 0
-
-    def _put_cwd(self, task):
-        path = task.caller.cwd
-        node = self.ns.at(path)
-        if node.kind != _S_IFDIR or not self.ns.has_one_name(node.mount):
-            return
-        status = os.stat(b"/proc/%d/cwd" % task.tid)
-        self.tlb.put(tlb.CWD, (status.st_dev, status.st_ino), b"", tlb.PURE, 0, path)
-
-    def _put_descriptor(self, task, fd):
-        node = self.ns.named(task.fd_link(fd))
-        if node is None:
-            return
-        if node.kind == _S_IFDIR:
-            status = task.fd_stat(fd)
-            self._put_open_directory(node, (status.st_dev, status.st_ino))
-        elif node.kind and node.mount.fs.cached:
-            self.recorded.missed(node, node.mount.fs.recorded_file(node))
-
-    def _put(self, task, dirfd, path, whole):
-        """The entries of what `path` leads through; whole: of all of it too, where its directory's does not do."""
-        head, slash, name = path.rpartition(b"/")
-        if name in (b"", b".", b"..") or name.startswith(b".wh."):
-            if path == b".":
-                self._put_open_directory(self.ns.at(task.directory(dirfd)), _start(task, dirfd))
-            elif name == b"." and head.rpartition(b"/")[2] not in (b"", b".", b".."):
-                self._put_dotted(task, dirfd, head, whole)
-            return
-        base, start = (0, 0), None
-        if path[:1] != b"/":
-            start = task.directory(dirfd)
-            base = _start(task, dirfd)
-            if head:
-                self._put_start(start, base)
-        directory = self.ns.known_directory(task.caller, path, start)
-        if directory is None:
-            if whole:
-                self._put_missing(task, path, base, start)
-            return
-        for_root = self._for_root(task, path, start)
-        pure = self._put_directory(directory, base, head, for_root)
-        if pure and head == directory.path and not directory.fs.recorded_below(directory):
-            self._put_above(directory, for_root)
-        if pure and directory.mounts and tlb.except_bit(name) & _excepted(directory):
-            pure = False
-        node = directory.fixed.get(name)
-        if whole and directory.fs.cached:
-            node = node or directory.fs.lookup(task.caller, directory, name)
-            if pure and node.kind:
-                self._put_inode(directory, node)
-            self._put_name(task, directory, (base, path, start), node, pure, for_root)
-        elif not pure:
-            node = node or directory.fs.lookup(task.caller, directory, name)
-            if node.mount.fs.unchanging(node):
-                writable = tlb.WRITABLE if node.kind == _S_IFCHR else 0
-                self.tlb.put(tlb.NAME, base, path, tlb.FILE, writable | for_root, node.host)
-
-    def _put_dotted(self, task, dirfd, path, whole):
-        """The entries of a name to which "/." was added: what `resolve` keeps is of the name without it."""
-        try:
-            self.ns.resolve(task.caller, path, None if path[:1] == b"/" else task.directory(dirfd))
-        finally:
-            self._put(task, dirfd, path, whole)
-
-    def _put_missing(self, task, path, base, start):
-        """The entry of a name that leads through a missing directory, where only the supervisor could make that."""
-        head = path.rpartition(b"/")[0]
-        while head:
-            try:
-                node = self.ns.resolve(task.caller, head, start)
-            except FileNotFoundError:
-                head = head.rpartition(b"/")[0]
-                continue
-            directory = node.parent
-            if not node.kind and directory.fs.cached and node.name not in directory.given_out \
-                    and not _changes_unseen(directory):
-                self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, self._for_root(task, head, start), b"")
-            return
-
-    def _put_start(self, path, base):
-        """The entry of the directory that a name starts from: it may serve all that is below."""
-        if self._starts.get(base) != self.tlb.generation:
-            if len(self._starts) > _STARTS:
-                self._starts.clear()
-            self._starts[base] = self.tlb.generation
-            self._put_open_directory(self.ns.at(path), base)
-
-    def _put_above(self, directory, for_root):
-        """The entry of the topmost directory on the way that serves all that is below it."""
-        top = None
-        above = directory.parent
-        while above.mount is directory.mount and not above.mounts and above.fs.native(above) is not None \
-                and self.ns.nothing_below(above) and above.parent is not above:
-            top, above = above, above.parent
-        if top is not None:
-            self._put_directory(top, (0, 0), top.path, for_root)
-
-    def _for_root(self, task, path, start):
-        """FOR_ROOT, or 0 when plain processes may go the way as well."""
-        if task.caller.virtual and self.plain.uid and not self.ns.plain_may_search(task.caller, path, start):
-            return tlb.FOR_ROOT
-        return 0
-
-    def _put_open_directory(self, node, key):
-        """The entry of a directory that guests have open; `key`: its (st_dev, st_ino)."""
-        directory = self.ns.directory(KERNEL, node)
-        self._put_directory(directory, key, b"", self._search_for_root(directory))
-
-    def _put_place(self, node, base, text, for_root):
-        """The entry of a directory by its whole name, and what is recorded of it."""
-        directory = self.ns.directory(KERNEL, node)
-        for_root = for_root & tlb.FOR_ROOT | self._search_for_root(directory)
-        if self._put_directory(directory, base, text, for_root) and directory.fs.cached:
-            self.recorded.missed(directory.node, directory.fs.recorded_file(directory.node))
-
-    def _search_for_root(self, directory):
-        """FOR_ROOT, or 0 when plain processes may search a directory themselves."""
-        try:
-            directory.fs.search(self.plain, directory)
-        except OSError:
-            return tlb.FOR_ROOT
-        return 0
-
-    def _put_inode(self, directory, node):
-        """What is recorded of an existing file in a directory that is `native`."""
-        of_layer = directory.fs.recorded_below(directory)
-        key = self.recorded.missed(node, of_layer)
-        if of_layer and node.kind == _S_IFDIR:
-            self._put_open_directory(node, key)     # whoever looks at it will open it next
-        elif of_layer:
-            self.recorded.missed_in(directory)
-
-    def _put_directory(self, directory, base, text, for_root):
-        """The entry of a directory; whether names in it need none of their own. for_root: the flag or 0."""
-        native = directory.fs.native(directory)
-        if native is not None and native[1] and directory.mounts:
-            native = None
-        if native is not None and not text and base != (0, 0):
-            status = os.lstat(native[0])   # a descriptor may be of a lower directory that was renamed since
-            if (status.st_dev, status.st_ino) != base:
-                native = None
-        if native is None:
-            self.tlb.put(tlb.DIRECTORY, base, text, tlb.MERGED, 0, b"")
-            return False
-        host, writable, verify = native
-        flags = for_root | (tlb.INSIDE if directory.upper is not None and directory.lowers else 0)
-        excepted = _excepted(directory)
-        if not excepted and directory.fs.plain_directory(directory):
-            flags |= tlb.LISTABLE
-        if writable:
-            flags |= tlb.WRITABLE
-            if self.recorded.records and self.ns.ownership.of(os.lstat(host)) is not None:
-                flags |= tlb.OWNED
-        if directory.fs.recorded_below(directory):
-            flags |= tlb.RECORDED
-        elif self.ns.nothing_below(directory):
-            flags |= tlb.DEEP
-        identity = (0, 0)
-        if verify:
-            status = os.lstat(host)
-            flags, identity = flags | tlb.VERIFY, (status.st_dev, status.st_ino)
-        if flags & tlb.RECORDED and not text and not excepted and self.recorded.inodes.put_directory(base, self.tlb.generation, flags):
-            return True
-        self.tlb.put(tlb.DIRECTORY, base, text, tlb.PURE, flags, host, identity, directory.mount.number,
-                     excepted)
-        return True
-
-    def _put_library(self, task, path, host, copy):
-        """The entry for dynamic loaders: of a file of the image that everybody may read."""
-        node = self.ns.resolve(task.caller, path)
-        if node.host != host or node.upper or not node.mount.fs.cached:
-            return
-        try:
-            self.ns.access(self.plain, node, os.R_OK)
-        except OSError:
-            return
-        self.tlb.put(tlb.LIBRARY, (0, 0), path, tlb.FILE, self._for_root(task, path, None), copy)
-
-    def _put_name(self, task, directory, key, node, pure, flags):
-        """The entry of a whole name: of a file, a directory or nothing in a merged directory, of a file behind a symlink."""
-        base, path, start = key
-        name = node.name
-        if node.kind == _S_IFLNK:
-            node = self.ns.resolve(task.caller, path, start)
-            flags |= tlb.LINK
-        elif pure:
-            return
-        elif node.kind == _S_IFDIR:
-            self.tlb.put(tlb.NAME, base, path, tlb.PLACE, flags, b"")
-        if node.kind == _S_IFDIR:
-            self._put_place(node, base, path, flags)
-        if node.kind == _S_IFREG and node.mount.fs.cached:
-            of_layer = node.mount.fs.recorded_file(node)
-            self.recorded.missed(node, of_layer)
-            self.tlb.put(tlb.NAME, base, path, tlb.FILE, flags | (tlb.RECORDED if of_layer else 0), node.host)
-        elif not node.kind and not pure and name not in directory.given_out and not _changes_unseen(directory):
-            self.tlb.put(tlb.NAME, base, path, tlb.ABSENT, flags, b"")

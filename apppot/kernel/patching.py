@@ -15,13 +15,13 @@ from apppot.image import copies
 from apppot.platform import sites
 from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
 from apppot.syscalls.elf import Segment, has_go_note
-from apppot.syscalls.table import by_name
+from apppot.syscalls.table import numbers
 
 _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat", "readlinkat", "faccessat", "statx",
           "getdents64", "getcwd", "creat", "faccessat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat",
           "renameat2", "link", "linkat", "fstat", "getxattr", "lgetxattr", "listxattr", "llistxattr",
           "statfs")
-NUMBERS = frozenset(by_name[name].number for name in _CALLS)
+NUMBERS = numbers(*_CALLS)
 _FORMAT = 5                                # of what patch() makes: copies of other formats are not used
 VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED, FAST_LENT)).encode())
 _PAGE = 4096

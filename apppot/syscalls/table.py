@@ -572,3 +572,8 @@ EMULATED = frozenset((
 
 by_name = {row.name: row for row in ROWS}
 by_number = {row.number: row for row in ROWS}
+
+
+def numbers(*names):
+    """The set of these calls' numbers."""
+    return frozenset(by_name[name].number for name in names)
