@@ -9,14 +9,16 @@ import pytest
 
 from apppot.image import detect, tarstream
 from apppot.image.opening import open_image
+from tests.image.opened import nothing_is_left, refused
 from tests.image.tars import END, member, raw, tar
-from tests.image.test_archives import cache, image, nothing_is_left, refused  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f"}
 
 
 @pytest.mark.parametrize("size", [-1536, -1, tarstream.MOST_FILE + 1, 1 << 62, 1 << 80])
-def test_sizes_that_no_file_has(image, cache, command, size):  # noqa: F811
+def test_sizes_that_no_file_has(image, cache, command, size):
     """A negative one leads back to a header that was read already."""
     for name in ("etc/a", "blobs/a"):
         path = image(tar((name, b"")) [:512] + tar(member(name + "b", pax={"size": str(size)})))
@@ -27,12 +29,12 @@ def test_sizes_that_no_file_has(image, cache, command, size):  # noqa: F811
 
 
 @pytest.mark.parametrize("size", ["-5", str(1 << 62)])
-def test_sparse_files_of_sizes_that_no_file_has(image, cache, size):  # noqa: F811
+def test_sparse_files_of_sizes_that_no_file_has(image, cache, size):
     refused(image(tar(member("f", data=b"0\n" + bytes(510), pax={**SPARSE, "GNU.sparse.realsize": size}))), "damaged")
     nothing_is_left(cache)
 
 
-def test_larger_than_a_file_may_be(image, cache):  # noqa: F811
+def test_larger_than_a_file_may_be(image, cache):
     path = image(tar(member("f", data=b"0\n" + bytes(510), pax={**SPARSE, "GNU.sparse.realsize": str(1 << 30)})))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
@@ -44,7 +46,7 @@ def test_larger_than_a_file_may_be(image, cache):  # noqa: F811
 
 
 @pytest.mark.parametrize("format", ["gnu", "posix"])
-def test_sparse_files_of_many_pieces(image, cache, tmp_path, monkeypatch, format):  # noqa: F811
+def test_sparse_files_of_many_pieces(image, cache, tmp_path, monkeypatch, format):
     with open(tmp_path / "sparse", "wb") as file:
         for place in range(0, 16 << 20, 1 << 14):
             file.seek(place)

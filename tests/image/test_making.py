@@ -17,8 +17,10 @@ from apppot.making import formats, output
 from apppot.making.source import Source
 from tests.image import oci, tars
 from tests.image.images import tool
+from tests.image.opened import SEEN, TREE, links_are_777, seen
 from tests.image.tars import member, tar
-from tests.image.test_archives import SEEN, TREE, cache, links_are_777, seen  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("cache")
 
 EPOCH = 1_500_000_000
 NAMES = {"tar": "a.tar", "tar.gz": "a.tar.gz", "tar.xz": "a.tar.xz", "oci": "a.oci.tar", "squashfs": "a.squashfs",
