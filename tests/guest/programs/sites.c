@@ -327,8 +327,9 @@ static void blocked(void) {
         if (!child) { SAY("of the child's %d", lent()); loop(); _exit(0); }
         status_of(child);
     }
-    close(open("fifo", O_RDWR));
+    int writer = open("fifo", O_RDWR);        /* until all have come: some may not yet wait */
     for (int i = 0; i < count; i++) pthread_join(threads[i], 0);
+    close(writer);
     SAY("taken %d", lent());
     if (!strcmp(who, "after")) loop();
     unlink("fifo");
