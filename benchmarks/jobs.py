@@ -1,15 +1,12 @@
 """`python -m benchmarks.jobs IMAGE`: what jobs of a cluster read of an image, on the Slurm of tests/grid, as the user of its jobs.
 
-$APPPOT_TEST_SITE is the directory of the site, which root keeps meanwhile:
-    python -m tests.grid.site --directory DIRECTORY --account USER keep
-
 The jobs of one array run side by side, with IMAGE, which has Perl, and a cache that is empty before. Then some run one after the
 other, and before each the host's memory drops the image, as if it came to a node that has the cache but must ask the file server
 again. What was read of the image is what is in memory afterwards (mincore(2)), so it counts read-ahead too.
+grid.py says how the site is kept.
 """
 
 import argparse
-import os
 import shlex
 import shutil
 import statistics
@@ -19,9 +16,8 @@ import tempfile
 from pathlib import Path
 
 from tests.grid.clients import Cluster
-from tests.grid.site import keeper
-from tests.grid.site.site import facts
 
+from . import grid
 from .images import evict, resident
 from .ways import SOURCE
 
@@ -44,9 +40,8 @@ def run(cluster, place, image, *options):
 
 
 def traffic(site, place, jobs, image):
-    keeper.ask(site, "start", "sbatch")
-    try:
-        cluster = Cluster(facts(site), place)
+    with grid.running(site, "sbatch") as facts:
+        cluster = Cluster(facts, place)
         evict(image)
         read = run(cluster, place, image, f"--array=0-{jobs - 1}")
         cached = subprocess.check_output(["du", "-s", "--block-size=1", place / "cache"], text=True).split()[0]
@@ -59,20 +54,13 @@ def traffic(site, place, jobs, image):
             later.append(run(cluster, place, image))
         print(f"a later job, where the host's memory has forgotten the image: {statistics.median(later) / 1e6:.2f} MB (from "
               f"{min(later) / 1e6:.2f} to {max(later) / 1e6:.2f} of {FORGETFUL})")
-    finally:
-        keeper.ask(site, "stop", "sbatch")
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks.jobs", description="What jobs of a cluster read of an image.")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image file with Perl, as that of examples/mpi")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"jobs of the array; default {JOBS}")
-    given = parser.parse_args()
-    site = os.environ.get("APPPOT_TEST_SITE")
-    if not site:
-        parser.error("APPPOT_TEST_SITE names no site; the source of benchmarks.jobs says how root keeps one")
-    if not given.image.is_file():
-        parser.error(f"{given.image}: no such file")
+    site, given = grid.arguments(parser, Path.is_file)
     with tempfile.TemporaryDirectory(prefix="apppot-jobs-", dir="/var/tmp") as place:
         image = Path(shutil.copy(given.image, place))       # of files of others mincore(2) says that all is in memory
         traffic(site, Path(place), given.jobs, image)

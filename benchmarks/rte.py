@@ -1,11 +1,9 @@
 """`python -m benchmarks.rte IMAGE`: what the runtime environment adds to a job, on the ARC site of tests/grid, as its user.
 
-$APPPOT_TEST_SITE is the directory of the site, which root keeps meanwhile:
-    python -m tests.grid.site --directory DIRECTORY --account USER keep
-
 The same job, which runs /bin/true, is submitted bare and with ENV/APPPOT-1.0 in turn, each when the one before has ended. What
 A-REX's own script measures of the executable with time(1) is compared, in hundredths of a second:
 bare that is /bin/true, else the whole machine. The first job with the environment unpacks what it needs of IMAGE; it is told apart.
+grid.py says how the site is kept.
 """
 
 import argparse
@@ -19,8 +17,9 @@ from pathlib import Path
 
 from tests.grid.clients import ArcClient
 from tests.grid.site import keeper
-from tests.grid.site.site import BACK_ENDS, facts
+from tests.grid.site.site import BACK_ENDS
 
+from . import grid
 from .ways import SOURCE
 
 ROUNDS = 10
@@ -54,10 +53,9 @@ def show(name, measured):
 
 
 def measure(site, back_end, place, image, rounds):
-    keeper.ask(site, "start", back_end)
-    try:
+    with grid.running(site, back_end) as facts:
         configure(lambda name, value: keeper.ask(site, "set", back_end, name, value), place, image)
-        client = ArcClient(back_end, facts(site), place, partial(keeper.ask, site))
+        client = ArcClient(back_end, facts, place, partial(keeper.ask, site))
         contained = CONTAINED.format(image=image.name)
         show("the first job in a machine", [seconds(client, contained, place)])
         bare, within = [], []
@@ -66,8 +64,6 @@ def measure(site, back_end, place, image, rounds):
             within.append(seconds(client, contained, place))
         show("a job on the bare host", bare)
         show("the same in a machine", within)
-    finally:
-        keeper.ask(site, "stop", back_end)
 
 
 def main():
@@ -75,12 +71,7 @@ def main():
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image file or directory with /bin/true")
     parser.add_argument("--back-end", choices=BACK_ENDS, default=BACK_ENDS[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"pairs of jobs; default {ROUNDS}")
-    given = parser.parse_args()
-    site = os.environ.get("APPPOT_TEST_SITE")
-    if not site:
-        parser.error("APPPOT_TEST_SITE names no site; the source of benchmarks.rte says how root keeps one")
-    if not given.image.exists():
-        parser.error(f"{given.image}: no such file")
+    site, given = grid.arguments(parser)
     if given.rounds < 1:
         parser.error("--rounds: at least 1")
     with tempfile.TemporaryDirectory(prefix="apppot-rte-", dir="/var/tmp") as place:

@@ -65,3 +65,14 @@ def test_the_other_programs_that_measure(tmp_path, module, wrong, said):
     done = benchmarks(*wrong, cwd=tmp_path, module=module)
     assert done.returncode == 2
     assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["benchmarks.jobs", "benchmarks.rte"])
+def test_those_that_measure_on_a_site(tmp_path, monkeypatch, module):
+    shown = benchmarks("--help", cwd=tmp_path, module=module)
+    assert shown.returncode == 0 and "usage: " in shown.stdout
+    for site, said in ("", "APPPOT_TEST_SITE names no site"), (str(tmp_path), "gone.img: no such file"):
+        monkeypatch.setenv("APPPOT_TEST_SITE", site)
+        done = benchmarks("gone.img", cwd=tmp_path, module=module)
+        assert done.returncode == 2
+        assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
