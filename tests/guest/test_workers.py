@@ -9,10 +9,6 @@ import time
 
 import pytest
 
-from .conftest import CHECK_TESTS
-
-pytestmark = pytest.mark.skipif(CHECK_TESTS, reason="these are about the supervisor")
-
 FULL = """
 import os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
@@ -22,7 +18,20 @@ try:
     while True:
         waiting.append(socket.socket(socket.AF_UNIX)); waiting[-1].setblocking(False); waiting[-1].connect("server")
 except BlockingIOError:
-    print("full", flush=True)
+    pass
+"""
+INTERRUPTED = FULL + """
+class Alarm(Exception): pass
+def ring(*_): raise Alarm
+signal.signal(signal.SIGALRM, ring)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    socket.socket(socket.AF_UNIX).connect("server")
+except Alarm:
+    print("interrupted", os.stat("server").st_nlink)
+"""
+BLOCKED = FULL + """
+print("full", flush=True)
 def blocked():
     read, write = os.pipe()
     pid = os.fork()
@@ -45,6 +54,10 @@ for line in sys.stdin:
 """
 
 
+def test_a_signal_interrupts_who_waits_to_connect(run_guest):
+    assert run_guest("python3", "-c", INTERRUPTED, check=True).stdout == "interrupted 1\n"
+
+
 def ask(machine, line):
     machine.stdin.write(line)
     machine.stdin.flush()
@@ -56,7 +69,7 @@ def ask(machine, line):
 
 @pytest.fixture
 def machine(start_guest, job):
-    machine = start_guest("python3", "-c", FULL, env={"TMPDIR": str(job)})
+    machine = start_guest("python3", "-c", BLOCKED, env={"TMPDIR": str(job)})
     assert machine.stdout.readline() == "full\n", machine.communicate()
     return machine
 
