@@ -9,6 +9,7 @@ file; whoever reads the file otherwise reads the original.
 import os
 import stat
 import struct
+import time
 import zlib
 
 from apppot.image import copies
@@ -50,8 +51,9 @@ class _Known:
 class Patched:
     """The patched copies that a machine hands out, in host directory `directory`.
 
-    `room`: bytes that all may take, or None: then each is to stay for later machines. With `room` a file is copied only
-    when it is asked for the second time, and a copy goes when its file was changed. `cached`: what host paths in the
+    `room`: bytes that all may take, or None: then each is to stay for later machines. With `room` a file that was made or
+    changed since is copied only when it is asked for the second time: many programs that users compile run once, as those of
+    configure scripts do. A copy goes when its file was changed. `cached`: what host paths in the
     cache begin with: such a path tells the image, while inodes of removed trees come again.
     """
 
@@ -59,6 +61,7 @@ class Patched:
         self.directory, self.room, self.cached = directory, room, tuple(cached)
         self._known = {}
         self._asked = {}
+        self._begun = time.time_ns()
         self._place = _identity(directory)
 
     def library(self, host):
@@ -118,7 +121,7 @@ class Patched:
 
     def _find(self, key, status, state, former):
         """The _Known of a file that was not asked for in this state; None: not yet."""
-        if self.room is not None and self._asked.get(key) != state:
+        if self.room is not None and status.st_ctime_ns >= self._begun and self._asked.get(key) != state:
             if len(self._asked) == _ASKED:
                 self._asked.clear()
             self._asked[key] = state

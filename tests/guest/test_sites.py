@@ -107,6 +107,13 @@ def test_what_users_compile_is_patched_from_its_second_start_on(run_guest, job):
     assert done.stdout == "one 0\n" * 2 + "two 0\n" * 3 + "one 0\n" * 2 + "two 0\n" * 2
 
 
+def test_what_a_job_brings_is_patched_from_its_first_start_on(run_guest, job):
+    (job / "brought.c").write_text(STATS % "brought")
+    run_guest("gcc", "-static", "-o", "brought", "brought.c", check=True)
+    done = run_guest("./brought", options=["--stats"])
+    assert done.stdout == "brought 0\n" and intercepted(done) < 100
+
+
 def test_the_cache_is_emptied_while_a_machine_runs(start_guest, tmp_path):
     """Its programs go on with what they have mapped; those that start later get the originals."""
     cache = tmp_path / "cache"
