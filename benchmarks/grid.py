@@ -5,10 +5,12 @@ $APPPOT_TEST_SITE is the directory of the site, which root keeps meanwhile:
 """
 
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.grid.site import keeper
+from tests.grid.site.daemons import SiteError
 from tests.grid.site.site import facts
 
 
@@ -25,8 +27,11 @@ def arguments(parser, fits=Path.exists):
 
 @contextmanager
 def running(site, name):
-    """Have the keeper start this part of the site, and stop it at the end: what it wrote down."""
-    keeper.ask(site, "start", name)
+    """Have the keeper start this part of the site, and stop it at the end: what it wrote down. SystemExit: it can't."""
+    try:
+        keeper.ask(site, "start", name)
+    except SiteError as error:
+        sys.exit(f"benchmarks: {site}: {error}")
     try:
         yield facts(site)
     finally:

@@ -61,6 +61,8 @@ def main():
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image file with Perl, as that of examples/mpi")
     parser.add_argument("--jobs", type=int, default=JOBS, help=f"jobs of the array; default {JOBS}")
     site, given = grid.arguments(parser, Path.is_file)
+    if given.jobs < 1:
+        parser.error("--jobs: at least 1")
     with tempfile.TemporaryDirectory(prefix="apppot-jobs-", dir="/var/tmp") as place:
         image = Path(shutil.copy(given.image, place))       # of files of others mincore(2) says that all is in memory
         traffic(site, Path(place), given.jobs, image)

@@ -76,3 +76,9 @@ def test_those_that_measure_on_a_site(tmp_path, monkeypatch, module):
         done = benchmarks("gone.img", cwd=tmp_path, module=module)
         assert done.returncode == 2
         assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    option = "--jobs" if module == "benchmarks.jobs" else "--rounds"
+    (tmp_path / "image").touch()
+    for words, status, said in ([option, "0"], 2, f"{option}: at least 1"), ([], 1, f"{tmp_path}: "):
+        done = benchmarks("image", *words, cwd=tmp_path, module=module)
+        assert done.returncode == status
+        assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
