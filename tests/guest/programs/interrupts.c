@@ -200,7 +200,9 @@ static void births(void) {
                               | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID, .stack = (uintptr_t) stack, .stack_size = STACK,
                               .parent_tid = (uintptr_t) &tid, .child_tid = (uintptr_t) &tid};
     int made = 0;
-    pid_t me = getpid(), stopper = CHILD(for (;;) { usleep(2000); kill(me, SIGSTOP); kill(me, SIGCONT); });
+    volatile int *going = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    *going = 1;
+    pid_t me = getpid(), stopper = CHILD(while (*going) { usleep(2000); kill(me, SIGSTOP); kill(me, SIGCONT); });
     on(SIGALRM, count, SA_RESTART);   /* the threads share their maker's errno */
     got = bad = 0;
     every(ITIMER_REAL, 300);
@@ -211,7 +213,8 @@ static void births(void) {
         while (tid) sched_yield();
     }
     every(ITIMER_REAL, 0);
-    kill(stopper, SIGKILL);
+    *going = 0;                       /* killed between its two signals it would leave us stopped */
+    status_of(stopper);
     SAY("births: made %d, ran %ld, changed %lx, some signals %d, bad %d", made, ran, changed, got > 0, bad);
     args.stack_size = 1UL << 62;
     SAY("beyond the addresses %ld", new_thread(&args));
