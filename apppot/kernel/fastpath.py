@@ -13,7 +13,7 @@ from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
 from apppot.platform.layout import FAST_CWD, FAST_LOADING, FAST_STATE
 from apppot.platform.registers import R10, RDI, RDX, RSI
-from apppot.syscalls.answer import Run
+from apppot.syscalls.answer import Run, RunHere
 from apppot.syscalls.table import by_name, numbers
 
 _S_IFREG = 0o100000
@@ -27,6 +27,7 @@ _OPENAT, _UMASK, _RMDIR = (by_name[name].number for name in ("openat", "umask", 
 _CHANGING_DIRECTORY = numbers("chdir", "fchdir")
 _IDENTITY = numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
                     "capset", "chroot", "seccomp", "prctl", "unshare")
+_FILTERING = numbers("seccomp", "prctl")
 
 
 class FastPath:
@@ -121,9 +122,10 @@ class FastPath:
             self.filling.put_library(task, path, host, copy)
         return copy
 
-    def identity_changed(self, task):
-        """The task's ids, root or filters are about to change: what the cache says may not be for it any more."""
-        mode = self.mode(task) if len(task.group.tasks) == 1 else tlb.OFF
+    def identity_changed(self, task, filtered=False):
+        """The task's ids or root have changed: what the cache says may not be for it any more. filtered: it is about to get a
+        filter of its own, which must see the guest's calls and not the stub's."""
+        mode = self.mode(task) if len(task.group.tasks) == 1 and not filtered else tlb.OFF
         try:
             task.write(FAST_STATE, _WORD.pack(mode))
         except OSError:
@@ -167,7 +169,7 @@ class FastPath:
         if number in _CHANGING_DIRECTORY:
             self.leaves_directory(task)
         elif number in _IDENTITY or number == _UMASK and task.creds.virtual and regs[RDI] & 0o700:
-            self.identity_changed(task)
+            self.identity_changed(task, number in _FILTERING and answer.__class__ is RunHere)
         return answer
 
     def cut_short(self, number):

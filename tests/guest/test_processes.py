@@ -42,9 +42,10 @@ def both(run_guest, program, job, tmp_path):
     return run
 
 
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
 @pytest.mark.parametrize("section", SECTIONS)
-def test_as_natively(both, section):
-    both("processes", section)
+def test_as_natively(both, section, isolation):
+    both("processes", section, options=["--isolation", isolation])
 
 
 @pytest.mark.parametrize("section", ["fork", "clones", "clone3", "threads"])
@@ -65,8 +66,10 @@ def test_kills_at_any_moment(both, seed):
     assert guests() == []
 
 
-def test_seccomp_filters_of_the_guest(both):
-    both("filters")
+@pytest.mark.parametrize("flags", [(), ("-pie",)], ids=["static", "dynamic"])
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
+def test_seccomp_filters_of_the_guest(both, flags, isolation):
+    both("filters", flags=flags, options=["--isolation", isolation])
 
 
 @pytest.mark.parametrize("limit", ["-s unlimited", "-n 30", "-c 0", "-f 100", "-v 1000000"])
