@@ -77,6 +77,7 @@ static int do_statx(struct frame *f) {
     struct statx64 *buffer = (struct statx64 *)f->r8;
     int flags = (int)f->rdx;
     if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE)
+        || (flags & AT_STATX_SYNC_TYPE) == AT_STATX_SYNC_TYPE || (uint32_t)f->r10 & STATX__RESERVED     /* EINVAL comes first */
         || !split(&n, (int)f->rdi, (const char *)f->rsi))
         return MISS;
     if (!translate(&n)) {

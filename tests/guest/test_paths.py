@@ -17,12 +17,15 @@ def natively(program, tmp_path_factory):
 
 
 @pytest.mark.parametrize("place", ["/home/user/job/here", "/home/user/here", "/tmp/here", "/usr/share/here"])
-def test_path_calls(run_guest, program, natively, job, place):
+@pytest.mark.parametrize("isolation", ["standard", "strict"])
+def test_path_calls(run_guest, program, natively, job, place, isolation):
+    """A static program that the job brings is on the fast path, and not with --isolation strict."""
     (job / "paths").write_bytes(program("paths").read_bytes())
     (job / "paths").chmod(0o755)
     if place.startswith("/usr"):  # a directory of the image, so that everything happens beside lower files
         place = "/var/tmp/here"
-    done = run_guest("sh", "-c", 'mkdir -p "$1" && cd "$1" && /home/user/job/paths "$1"', "sh", place)
+    done = run_guest("sh", "-c", 'mkdir -p "$1" && cd "$1" && /home/user/job/paths "$1"', "sh", place,
+                     options=["--isolation", isolation])
     assert done.returncode == 0, done.stderr
     shown = done.stdout.splitlines()
     different = [f"natively: {a}\n   guest: {b}" for a, b in zip(natively, shown) if a != b
