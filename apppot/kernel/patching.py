@@ -31,6 +31,7 @@ _PF_R, _PF_X = 4, 1
 _PHDR = struct.Struct("<IIQQQQQQ")
 _LARGEST = 64 << 20
 _ASKED = 1024                              # files of which it is remembered that they were asked for
+_CLOCK_REALTIME_COARSE = 5                 # <linux/time.h>: what the kernel takes the time stamps of files from
 _LIBRARY, _PROGRAM = range(2)              # who loads it: the guest's dynamic loader, or the stub
 
 
@@ -61,7 +62,7 @@ class Patched:
         self.directory, self.room, self.cached = directory, room, tuple(cached)
         self._known = {}
         self._asked = {}
-        self._begun = time.time_ns()
+        self._begun = time.clock_gettime_ns(_CLOCK_REALTIME_COARSE)
         self._place = _identity(directory)
 
     def library(self, host):
