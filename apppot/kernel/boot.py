@@ -258,7 +258,8 @@ def _supervise(machine, running, attendant, looks, creds, paths, command):
     """Run the start hooks `paths`, then what command() gives: (Task, argv, environment)."""
     window = running.window
     trusts = running.wall.trusts_stub
-    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts, running.wall.counted)),
+    filters = (window.put_program(seccomp.base_filter(STUB_BASE, STUB_END, machine.network, trusts, running.wall.counted,
+                                                       running.wall.by_flags)),
                *(window.put_program(seccomp.identity_filter(STUB_BASE, STUB_END, trusts, flag)) for flag in (IDENTITY, OWNERS)))
     stats = tracing = None
     if machine.stats:
@@ -318,7 +319,7 @@ def _why_not_fast(machine, running):
     if machine.trace is not None:
         return "--trace"
     if not running.wall.fast:
-        return "this kernel's Landlock can't confine it"
+        return "this kernel has no Landlock"
     if not running.window.reserve(TLB_OFFSET, tlb.SIZE):
         return "there is no room for its cache"
     return None

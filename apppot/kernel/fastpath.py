@@ -11,6 +11,7 @@ from apppot.kernel.filling import CHANGING, Filling
 from apppot.kernel.patching import NUMBERS, Patched
 from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
+from apppot.platform.hows import Hows
 from apppot.platform.layout import FAST_CWD, FAST_LOADING, FAST_STATE
 from apppot.platform.registers import R10, RDI, RDX, RSI
 from apppot.syscalls.answer import Run, RunHere
@@ -36,7 +37,8 @@ class FastPath:
 
     def __init__(self, running, cache_directory):
         self.running, self.ns = running, running.ns
-        self.tlb = tlb.Tlb(running.window.memory, os.getuid(), os.getgid())
+        self.tlb = tlb.Tlb(running.window.memory, os.getuid(), os.getgid(), running.wall.by_flags)
+        self.hows = Hows(running.window.memory)
         self.image = Patched(cache_directory, cached=[prefix for prefix, _ in self.ns.root.fs.recorded])
         executable = not os.statvfs(running.run_dir).f_flag & os.ST_NOEXEC
         self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
@@ -162,6 +164,8 @@ class FastPath:
         if missed:
             if number in NUMBERS:
                 self.filling.fill(task, number, regs)
+                if self.running.wall.by_flags:
+                    self.hows.learn(number, regs)
             elif number == _RMDIR:
                 self._reported((regs[RSI], regs[RDX]), regs[R10])
         if number == _OPENAT and regs[RDX] == _LOADER_FLAGS and answer.__class__ is Run:

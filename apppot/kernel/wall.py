@@ -11,13 +11,12 @@ import stat
 from apppot.errors import AppPotError
 from apppot.kernel import hostroot
 from apppot.platform import landlock
+from apppot.platform.hows import cuts_unseen
 from apppot.syscalls.table import COUNTED, NATIVE, ROWS, STUB
 
 _DEVICES = (b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx")
 _OF_MODE = {os.O_RDONLY: landlock.READ_FILE, os.O_WRONLY: landlock.WRITE_FILE | landlock.TRUNCATE,
             os.O_RDWR: landlock.READ_FILE | landlock.WRITE_FILE | landlock.TRUNCATE}
-# Calls that may cut a file off and that no filter can tell from others: Landlock does not see that before its ABI 3.
-_TRUNCATES = frozenset(("truncate", "open", "creat", "openat", "openat2"))
 
 
 class Wall:
@@ -27,9 +26,11 @@ class Wall:
         self.isolation, self.network, self.counted = isolation, network, counted
         self.version = 0 if isolation == "none" else landlock.abi()
         self.mediated = isolation == "strict" or isolation == "standard" and not self.version
+        #: The filter looks at how the stub opens files: this Landlock does not see that one is cut off.
+        self.by_flags = not self.mediated and 0 < self.version < landlock.WITH_TRUNCATE
         #: Numbers of the calls that can be made from the stub without a stop; all others a task makes at its own site.
-        self.of_stub = frozenset(row.number for row in ROWS if self.trusts_stub(row) or row.action == NATIVE
-                                 and not (counted and row.flags & COUNTED))
+        self.of_stub = frozenset(row.number for row in ROWS if self.trusts_stub(row) and not (self.by_flags and row.name == "openat2")
+                                 or row.action == NATIVE and not (counted and row.flags & COUNTED))
 
         #: No Landlock stands behind what the supervisor has found: files are opened without following symlinks.
         self.unbacked = self.mediated and not self.version and _has_openat2()
@@ -44,12 +45,12 @@ class Wall:
     @property
     def loads_alone(self):
         """Whether the stub maps programs without a stop."""
-        return self.version >= landlock.WITH_TRUNCATE and not self.mediated or self.isolation == "none"
+        return not self.mediated
 
     @property
     def fast(self):
         """Whether the fast path may be on: the kernel mediates all that the stub may do by itself."""
-        return self.version >= landlock.WITH_TRUNCATE and not self.mediated
+        return bool(self.version) and not self.mediated
 
     @property
     def hands_over(self):
@@ -58,9 +59,11 @@ class Wall:
 
     def trusts_stub(self, row):
         """Whether the filter lets a call of the table pass from the stub's range, where guests may jump with any arguments."""
-        if self.mediated or not row.flags & STUB:
-            return False
-        return row.name not in _TRUNCATES or not 0 < self.version < landlock.WITH_TRUNCATE
+        return not self.mediated and bool(row.flags & STUB) and not (self.by_flags and row.name == "truncate")
+
+    def passes(self, flags):
+        """Whether the filter lets open(2) and openat(2) with these flags pass from the stub."""
+        return not self.by_flags or not cuts_unseen(flags)
 
     def lacks(self):
         """What this host can't enforce of the level that was asked for, one sentence; None: nothing."""

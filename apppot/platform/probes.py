@@ -316,10 +316,6 @@ def fast_path():
     if wall.state != OK:
         return Finding("fast path", DEGRADED, "off without Landlock",
                        "every path call stops twice; --isolation none is faster, for images that you trust")
-    version = _landlock_version()
-    if version < WITH_TRUNCATE:
-        return Finding("fast path", DEGRADED, f"off: Landlock ABI {version} does not see truncation",
-                       "every path call stops; a kernel from 6.2 on")
     return Finding("fast path", OK, "on with --isolation standard, unless --trace is given")
 
 

@@ -5,10 +5,14 @@ anything else: so the kernel (5.11 on) knows from its cache of constant answers 
 them. Only then come arguments and the instruction pointer.
 """
 
+import os
 import struct
 
+from apppot.platform import hows
+from apppot.platform.layout import HOWS
 from apppot.syscalls.table import (
-    COUNTED, DENIED, HAS, IDENTITY, IS, IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STUB, TRACED, UPPER_IS, UPPER_IS_NOT,
+    COUNTED, DENIED, HAS, IDENTITY, IS, IS_NOT, MASKED_IS, MASKED_IS_NOT, NATIVE, NO_NETWORK, ROWS, SET, STOPPED, STUB, TRACED,
+    UPPER_IS, UPPER_IS_NOT,
 )
 
 AUDIT_ARCH_X86_64 = 0xC000003E
@@ -28,6 +32,7 @@ ARGUMENTS = 16
 
 # linux/bpf_common.h
 LOAD = 0x20
+AND = 0x54
 JUMP = 0x05
 JUMP_EQUAL = 0x15
 JUMP_GREATER = 0x25
@@ -36,6 +41,21 @@ JUMP_BITS = 0x45
 RETURN = 0x06
 
 _OF_UPPER_HALF = {UPPER_IS: IS, UPPER_IS_NOT: IS_NOT}
+_OF_MASK = {MASKED_IS: IS, MASKED_IS_NOT: IS_NOT}
+
+
+def _cuts(argument):
+    """The rule that open flags are such as hows.cuts_unseen() tells of."""
+    return MASKED_IS, argument, (os.O_TRUNC | os.O_ACCMODE, os.O_TRUNC | os.O_RDONLY, os.O_TRUNC | os.O_ACCMODE), STOPPED
+
+
+#: How the stub may open files where Landlock does not see that one is cut off: to write is what it does see.
+_BY_FLAGS = {
+    "open": (_cuts(1),),
+    "openat": (_cuts(2),),
+    "openat2": ((UPPER_IS_NOT, 2, (HOWS >> 32,), STOPPED),
+                (MASKED_IS_NOT, 2, (0xFFFFFFFF - (hows.COUNT - 1) * hows.SIZE, HOWS & 0xFFFFFFFF), STOPPED)),
+}
 
 MAX_SHORT_JUMP = 255
 MAX_INSTRUCTIONS = 4096
@@ -45,15 +65,17 @@ def _allows_stub(row):
     return bool(row.flags & STUB)
 
 
-def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub, counted=False):
+def base_filter(stub_start, stub_end, network="host", trusts=_allows_stub, counted=False, by_flags=False):
     """The filter of every task, an array of `struct sock_filter`. `counted`: calls that make tasks stop.
 
     Calls whose row `trusts` the stub pass when the instruction pointer, which stands behind the `syscall`, is in
-    [stub_start, stub_end].
+    [stub_start, stub_end]; files are opened from there only as said in _BY_FLAGS when `by_flags`.
     """
     answers = {}
     for row in ROWS:
         rules = row.rules + (NO_NETWORK.get(row.name, ()) if network == "none" else ())
+        if by_flags and trusts(row):
+            rules += _BY_FLAGS.get(row.name, ())
         action = row.error if row.action == DENIED else TRACED if counted and row.flags & COUNTED else row.action
         answers[row.number] = (rules, action, trusts(row))
     unknown = ((), TRACED, False)
@@ -129,6 +151,9 @@ def _rule(test, offset, value, verdict):
     code = [(LOAD, 0, 0, offset)]
     if test == HAS:
         return code + [(JUMP_BITS, 0, 1, value), verdict]
+    if test in _OF_MASK:
+        code.append((AND, 0, 0, value[0]))
+        test, value = _OF_MASK[test], value[1:]
     count = len(value)
     for index, candidate in enumerate(value):
         behind = count - 1 - index  # comparisons that are left
@@ -150,6 +175,8 @@ def _verdict(action, stub):
         return (RETURN, 0, 0, RET_ALLOW)
     if action == TRACED:
         return _STUB_BLOCK if stub else (RETURN, 0, 0, RET_TRACE)
+    if action == STOPPED:
+        return (RETURN, 0, 0, RET_TRACE)
     return (RETURN, 0, 0, RET_ERRNO | action)
 
 

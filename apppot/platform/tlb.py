@@ -20,7 +20,7 @@ CWD_UNKNOWN, CWD_KNOWN, CWD_SHARED = range(3)  # what it knows of its current di
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
 SIZE = 0x1000 + ENTRIES * _ENTRY_SIZE      # of header and entries, from TLB_OFFSET on
-_HEADER = struct.Struct("<IIIIIII")
+_HEADER = struct.Struct("<IIIIIIII")
 _ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -29,10 +29,13 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 
 class Tlb:
-    """Writes the cache. `memory` is the window's map. `generation`: of directories; `names`: of names."""
+    """Writes the cache. `memory` is the window's map. `generation`: of directories; `names`: of names.
 
-    def __init__(self, memory, uid, gid):
-        self._memory, self._on = memory, 1
+    `by_flags`: files are opened in ways of platform/hows.py only.
+    """
+
+    def __init__(self, memory, uid, gid, by_flags=False):
+        self._memory, self._on, self._by_flags = memory, 1, by_flags
         self.generation = self.names = 1
         self._recorded = self._unsettled = 0
         self._uid, self._gid = uid, gid
@@ -42,7 +45,7 @@ class Tlb:
 
     def _header(self):
         _HEADER.pack_into(self._memory, TLB_OFFSET, self._on, self.generation, self.names, self._recorded, self._uid, self._gid,
-                          self._unsettled)
+                          self._unsettled, self._by_flags)
 
     def switch_off(self):
         """From now on the stub answers nothing, in no process."""

@@ -26,10 +26,9 @@ static int plain(struct name *n, long *result) {
 /* The same of all directories on the way at once, which ends in "/": to make "." there the kernel goes that way without
  * symlinks, and then says that it is a directory (openat2(2): EISDIR). */
 static int all_plain(struct name *n, long *result) {
-    struct { uint64_t flags, mode, resolve; } how = {O_CREAT, 0, RESOLVE_NO_SYMLINKS};
     n->host[n->host_length] = '.';
     n->host[n->host_length + 1] = 0;
-    *result = CALL4(NR_openat2, n->dirfd, n->host, &how, sizeof how);
+    *result = CALL4(NR_openat2, n->dirfd, n->host, &hows()->how, sizeof(struct open_how));
     if (*result == -EISDIR) *result = 0;
     return *result == -ENOENT || *result == 0;
 }

@@ -123,8 +123,23 @@ static int do_readlink(struct frame *f, int dirfd, const char *path, char *buffe
     return result < 0 && result != -ENOENT && result != -EINVAL ? MISS : (f->result = result, HIT);
 }
 
+/* The same in the window; 0: it is not there yet. */
+static volatile struct known_how *known(const struct open_how *how) {
+    uint32_t at = (how->flags * 31 + how->mode) * 0x9E3779B97F4A7C15 >> 58;
+    for (uint32_t i = 0; i < HOW_PROBES; i++) {
+        volatile struct known_how *k = hows() + (at + i) % HOW_COUNT;
+        if (k->there && k->how.flags == how->flags && k->how.mode == how->mode) return k;
+    }
+    return 0;
+}
+
+static long open_host(struct name *n, int flags, int mode) {
+    struct open_how how = {(uint32_t)flags & O_KNOWN, flags & O_CREAT ? mode & 07777 : 0, RESOLVE_NO_SYMLINKS};
+    long place = header()->by_flags ? (long)known(&how) : (long)&how;
+    return place ? commit(NR_openat2, n->dirfd, (long)n->host, place, sizeof how, 0) : -ENOSYS;
+}
+
 static int open_at(struct frame *f, struct name *n, int flags, int mode) {
-    struct { uint64_t flags, mode, resolve; } how;
     struct stat64 st;
     int writing = flags & (O_ACCMODE | O_CREAT | O_TRUNC);
     if (writing && !(n->flags & WRITABLE)) return MISS;
@@ -135,10 +150,7 @@ static int open_at(struct frame *f, struct name *n, int flags, int mode) {
         int found = result == 0 ? recorded(st.dev, st.ino, n->flags, &i) : NO_RECORD;
         if (found == UNKNOWN || (found == RECORD && (writing || !openable(&i, &st)))) return MISS;
     }
-    how.flags = (uint32_t)flags & O_KNOWN;
-    how.mode = flags & O_CREAT ? mode & 07777 : 0;
-    how.resolve = RESOLVE_NO_SYMLINKS;
-    long result = commit(NR_openat2, n->dirfd, (long)n->host, (long)&how, sizeof how, 0);
+    long result = open_host(n, flags, mode);
     /* tar opens directories so before it knows that they are, and Go, whose frames are on lent stacks, like anything else. */
     if (result >= 0 && (flags & (O_DIRECTORY | O_NONBLOCK) || f->taken) && n->flags & DEEP) remember(n, (int)result);
     if (result >= 0 || result == -ENOENT) return f->result = result, HIT;
@@ -153,9 +165,8 @@ static int is_text(const char *a, const char *b) {
 
 /* The dynamic loader is to get the patched copy of the C library, and nobody else: so it misses if there is none yet. */
 static int open_library(struct frame *f, struct name *n) {
-    struct { uint64_t flags, mode, resolve; } how = {O_CLOEXEC, 0, 0};
     if (!find(n, n->length, SPACE_LIBRARY) || (n->flags & FOR_ROOT && state()->mode != FAST_ROOT)) return MISS;
-    long result = commit(NR_openat2, AT_FDCWD, (long)n->host, (long)&how, sizeof how, 0);
+    long result = commit(NR_openat, AT_FDCWD, (long)n->host, O_CLOEXEC, 0, 0);
     if (result < 0) return f->committed = 0, MISS;
     if (n->last[3] == 'c') state()->loading = NEARLY;
     return f->result = result, HIT;

@@ -36,7 +36,15 @@ struct header {
     uint32_t recorded;                  /* some inode has a record of owner or mode: see struct inode */
     uint32_t uid, gid;                  /* of the host user */
     uint32_t unsettled;                 /* grows when a symlink is made or moved; odd: that is going on */
+    uint32_t by_flags;                  /* the filter lets openat2 pass with a `struct open_how` of HOWS only */
 };
+
+/* Ways to open a file, see apppot/platform/hows.py. The first is that of all_plain(); no other ever changes once it is there. */
+enum { HOW_COUNT = 64, HOW_PROBES = 8 };
+struct open_how { uint64_t flags, mode, resolve; };
+struct known_how { struct open_how how; uint64_t there; };
+_Static_assert(sizeof(struct known_how) == 32, "the filter knows where they are");
+
 struct entry {
     uint32_t sequence, hash;            /* odd while it is being written */
     uint32_t space, generation;

@@ -27,6 +27,7 @@ struct name {
 };
 
 static inline volatile struct header *header(void) { return (volatile struct header *)TLB_BASE; }
+static inline volatile struct known_how *hows(void) { return (volatile struct known_how *)HOWS; }
 static inline volatile struct state *state(void) { return (volatile struct state *)FAST_STATE; }
 
 int split_dotted(struct name *n, int dirfd, const char *path);  /* takes it apart; 0: it is for the supervisor */

@@ -91,7 +91,8 @@ def _open(task, index, dirfd, path, flags, mode, resolve=0, more=(), waited=Fals
         task.scratch = host                # a generated text: deleted when the guest has opened it
     if task.machine.wall.unbacked and node.mount.fs is not task.machine.procfs:
         return straight(host, flags, mode)
-    return Run({index: host, **dict(more)})
+    way = Run if task.machine.wall.passes(flags) else RunHere
+    return way({index: host, **dict(more)})
 
 
 def _open_again(task, link, index, flags):

@@ -13,6 +13,7 @@ from errno import (
 NATIVE = "native"
 TRACED = "traced"
 DENIED = "denied"
+STOPPED = "stopped"  # only a rule's: traced even where the stub may make the call
 
 #: May be made from the stub's code range: Landlock mediates it, or it only reads.
 STUB = 1
@@ -30,6 +31,8 @@ IS_NOT = "is not"  # ... none of the values
 HAS = "has"  # ... has one of the bits of value
 UPPER_IS = "upper half is"  # the upper 32 bits are one of the values
 UPPER_IS_NOT = "upper half is not"
+MASKED_IS = "masked is"  # its bits of the mask value[0] are one of the others
+MASKED_IS_NOT = "masked is not"
 SET = "set"  # the whole register (a pointer) is not zero; value is None
 
 

@@ -19,9 +19,19 @@ CHECK_TESTS = bool(os.environ.get("APPPOT_TEST_NATIVE"))
 CLEAN = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "TERM": "dumb"}
 
 
-def start_command(*words, image, options=()):
-    """The command line that starts a machine."""
-    return [sys.executable, "-m", "apppot.cli.start", "--image", str(image), *map(str, options), *map(str, words)]
+OLD_LANDLOCK = """
+import sys
+from apppot.platform import landlock
+landlock.abi = lambda: %d
+from apppot.cli.start import main
+sys.exit(main())
+"""
+
+
+def start_command(*words, image, options=(), landlock=None):
+    """The command line that starts a machine. `landlock`: as if the kernel had no later version of Landlock's ABI."""
+    start = ["-m", "apppot.cli.start"] if landlock is None else ["-c", OLD_LANDLOCK % landlock]
+    return [sys.executable, *start, "--image", str(image), *map(str, options), *map(str, words)]
 
 
 def environment(**more):
@@ -48,14 +58,14 @@ def debian_tree():
 def run_guest(debian_tree, job, tmp_path):
     """run_guest(*command, options=..., image=..., cwd=..., input=..., env=...) -> CompletedProcess, as text."""
 
-    def run(*command, options=(), image=debian_tree, cwd=job, input=None, env=None, timeout=120, check=False, **more):
+    def run(*command, options=(), image=debian_tree, cwd=job, input=None, env=None, timeout=120, check=False, landlock=None, **more):
         if CHECK_TESTS:
-            if options or image != debian_tree or cwd != job or more:
+            if options or image != debian_tree or cwd != job or landlock or more:
                 pytest.skip("this test is about AppPot's own options")
             done = native_run(debian_tree, tmp_path / "native", job, command, timeout, env, input)
         else:
             done = subprocess.run(
-                start_command(*command, image=image, options=options), cwd=cwd, env=environment(**(env or {})),
+                start_command(*command, image=image, options=options, landlock=landlock), cwd=cwd, env=environment(**(env or {})),
                 input=input, stdin=subprocess.DEVNULL if input is None else None, capture_output=True,
                 timeout=timeout, text=True, errors="surrogateescape", **more)
         if check and done.returncode != 0:

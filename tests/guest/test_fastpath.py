@@ -59,22 +59,26 @@ def image_with_tree(debian_tree):
     shutil.rmtree(image)
 
 
-@pytest.mark.parametrize("isolation", ["standard", "strict"])
+#: --isolation, and the version of Landlock's ABI at most: before the third one files are opened in known ways only.
+LEVELS = {"standard": ("standard", None), "landlock-1": ("standard", 1), "strict": ("strict", None)}
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("place", ["/tmp/stress", "/home/user/job/stress", "/opt/stress", "/srv/stress", "host:/tmp/stress"])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_namespace_operations(run_guest, expected, image_with_tree, job, seed, place, isolation):
+def test_namespace_operations(run_guest, expected, image_with_tree, job, seed, place, level):
     (job / STRESS.name).write_bytes(STRESS.read_bytes())
     (job / "tree.py").write_text(TREE)
-    options = ["--isolation", isolation]
-    more = {}
+    isolation, landlock = LEVELS[level]
+    options, more = ["--isolation", isolation], {}
     if place.startswith("host:"):          # the host's own root: there /tmp is an opaque directory
         place, more = place[5:], {"image": "/"}
     if place.startswith("/opt"):
-        done = run_guest("python3", *stress(seed, place), options=options, image=image_with_tree, check=True)
+        done = run_guest("python3", *stress(seed, place), options=options, image=image_with_tree, landlock=landlock, check=True)
     else:
         more = more or {"image": image_with_tree}
         done = run_guest("sh", "-c", 'python3 tree.py "$4" && exec python3 "$@"', "sh", *stress(seed, place),
-                         options=options, check=True, **more)
+                         options=options, landlock=landlock, check=True, **more)
     assert done.stdout.splitlines() == expected(seed).splitlines()
 
 
@@ -100,6 +104,64 @@ def test_repeated_calls_make_no_stops(run_guest):
     total = int(re.search(r"(\d+) calls intercepted", done.stderr)[1])
     off = run_guest("python3", "-S", "-c", script, options=["--stats", "--isolation", "strict"], check=True)
     assert total < 1000 < 6000 < int(re.search(r"(\d+) calls intercepted", off.stderr)[1])
+
+
+OPENS = """
+import fcntl, itertools, os, shutil, stat
+os.umask(0)
+ways = [sum(some) for count in range(4) for some in itertools.combinations(
+    (os.O_CREAT, os.O_TRUNC, os.O_EXCL, os.O_APPEND, os.O_NOFOLLOW, os.O_DIRECTORY, os.O_NONBLOCK), count)]
+for place in "/tmp", "/home/user/job", "/etc":
+    os.mkdir(f"{place}/d")
+    os.symlink("d", f"{place}/to-d")
+    for number, (access, way) in enumerate(itertools.product(range(4), ways)):
+        told = [place, access, way]
+        for name in "there", "there", "missing", "link", "dangling", "d", "to-d/in", "d/in":
+            path = f"{place}/{name}"
+            with open(f"{place}/there", "w") as file, open(f"{place}/d/in", "w") as inside:
+                file.write("contents"), inside.write("inside")
+            for link in "link", "dangling":
+                if not os.path.lexists(f"{place}/{link}"):
+                    os.symlink("there" if link == "link" else "nowhere", f"{place}/{link}")
+            try:
+                fd = os.open(path, access | way, 0o600 + number % 64)
+            except OSError as error:
+                told.append(error.errno)
+            else:
+                told += [fcntl.fcntl(fd, fcntl.F_GETFL), os.fstat(fd).st_size if stat.S_ISREG(os.fstat(fd).st_mode) else "-",
+                         oct(os.fstat(fd).st_mode)]
+                os.close(fd)
+            for made in "missing", "nowhere":
+                if os.path.exists(f"{place}/{made}"):
+                    os.unlink(f"{place}/{made}")
+        print(*told)
+shutil.rmtree("d"), [os.unlink(name) for name in os.listdir(".")]
+"""
+
+
+def test_every_way_to_open(run_guest):
+    """More than the table of known ways has room for."""
+    told = {level: run_guest("python3", "-S", "-c", OPENS, options=["--root", "--isolation", isolation], landlock=landlock, check=True).stdout
+            for level, (isolation, landlock) in LEVELS.items()}
+    assert told["standard"] == told["strict"] and told["landlock-1"] == told["strict"]
+    assert len(told["strict"].splitlines()) == 3 * 4 * 64
+
+
+def test_files_are_opened_without_a_stop_where_landlock_does_not_see_them_cut_off(run_guest):
+    script = """
+import os
+for number in range(500):
+    os.close(os.open(f"/tmp/{number % 3}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640))
+    os.close(os.open(f"{number % 3}", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
+    os.close(os.open("/usr/bin/env", os.O_RDONLY | os.O_NONBLOCK))
+"""
+    for version in 1, 2:
+        done = run_guest("python3", "-S", "-c", script, options=["--stats"], landlock=version, check=True)
+        assert int(re.search(r"(\d+) calls intercepted", done.stderr)[1]) < 300 < 1500 < int(
+            re.search(r"(\d+) calls answered without", done.stderr)[1])
+    script = 'import os\nfor _ in range(500): os.close(os.open("/tmp/a", os.O_RDONLY | os.O_CREAT | os.O_TRUNC))'
+    done = run_guest("python3", "-S", "-c", script, options=["--stats"], landlock=2, check=True)
+    assert int(re.search(r"(\d+) +openat", done.stderr)[1]) >= 500, "these may cut off what can only be read"
 
 
 def test_names_in_a_directory_whose_lower_part_is_empty(run_guest):

@@ -58,13 +58,6 @@ LEVELS = {
     "root": (("--root",), None),
     "none": (("--isolation", "none"), None),
 }
-OLD_LANDLOCK = """
-import sys
-from apppot.platform import landlock
-landlock.abi = lambda: 1
-from apppot.cli.start import main
-sys.exit(main())
-"""
 
 
 @pytest.fixture(scope="session")
@@ -143,9 +136,8 @@ def start(executable, image, level, outside, *arguments, cwd, options=(), env=No
 
     shutil.copy(executable, image / "bin" / executable.name)
     command = start_command(f"/bin/{executable.name}", outside.directory, outside.process.pid, *arguments, image=image,
-                            options=[*own, *options, *(["--env", f"TRIES={TRIES}"] if TRIES else [])])
-    if level == "landlock-1":
-        command[1:3] = ["-c", OLD_LANDLOCK]
+                            options=[*own, *options, *(["--env", f"TRIES={TRIES}"] if TRIES else [])],
+                            landlock=1 if level == "landlock-1" else None)
     return subprocess.Popen(command, cwd=cwd, env=environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, errors="replace", preexec_fn=prepare)
 

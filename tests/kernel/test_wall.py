@@ -10,7 +10,7 @@ from apppot.machine import Bind, Machine
 from apppot.platform import landlock
 from apppot.syscalls.table import by_name
 
-OPENAT, STAT, TRUNCATE = (by_name[name] for name in ("openat", "stat", "truncate"))
+OPENAT, STAT, TRUNCATE, OPENAT2 = (by_name[name] for name in ("openat", "stat", "truncate", "openat2"))
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def kernel(monkeypatch):
 @pytest.mark.parametrize("isolation, version, used, mediated, fast, trusted", [
     ("standard", 7, 7, False, True, (OPENAT, STAT, TRUNCATE)),
     ("standard", 3, 3, False, True, (OPENAT, STAT, TRUNCATE)),
-    ("standard", 2, 2, False, False, (STAT,)),
+    ("standard", 2, 2, False, True, (OPENAT, STAT)),
+    ("standard", 1, 1, False, True, (OPENAT, STAT)),
     ("standard", 0, 0, True, False, ()),
     ("strict", 7, 7, True, False, ()),
     ("strict", 0, 0, True, False, ()),
@@ -34,6 +35,18 @@ def test_levels(kernel, isolation, version, used, mediated, fast, trusted):
     assert (made.version, made.mediated, made.fast) == (used, mediated, fast)
     assert tuple(row for row in (OPENAT, STAT, TRUNCATE) if made.trusts_stub(row)) == trusted
     assert (made.lacks() is None) == (isolation == "none" or version > 0)
+
+
+def test_what_cuts_files_off_unseen_is_not_called_from_the_stub(kernel):
+    for version, passes in (2, False), (3, True):
+        kernel(version)
+        made = wall.Wall("standard")
+        assert made.by_flags != passes and made.trusts_stub(OPENAT2)
+        assert (OPENAT2.number in made.of_stub, TRUNCATE.number in made.of_stub) == (passes, passes)
+        for flags in os.O_RDONLY | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC | os.O_CREAT, 3 | os.O_TRUNC:
+            assert made.passes(flags) == passes
+        for flags in os.O_RDONLY, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_TRUNC, 3:
+            assert made.passes(flags)
 
 
 def test_less_than_required_is_refused(kernel):

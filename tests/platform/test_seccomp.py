@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from apppot.platform import seccomp
+from apppot.platform import layout, seccomp
 from apppot.syscalls import table
 
 ALLOW, TRACE = seccomp.RET_ALLOW, seccomp.RET_TRACE
@@ -32,6 +32,8 @@ def run(program, number, args=(), pointer=ELSEWHERE, arch=X86_64):
             return k, constant
         elif code == 0x05:
             at += k
+        elif code == 0x54:
+            value &= k
         else:
             holds = {0x15: value == k, 0x25: value > k, 0x35: value >= k, 0x45: bool(value & k)}[code]
             at += yes if holds else no
@@ -173,6 +175,35 @@ def test_where_the_stub_is_not_trusted_its_calls_stop():
     program = seccomp.base_filter(START, END, trusts=lambda row: row.name == "openat")
     assert run(program, number("openat"), pointer=START + 2)[0] == ALLOW
     assert run(program, number("stat"), pointer=START + 2)[0] == TRACE
+
+
+@pytest.mark.parametrize("name, args, answer", [
+    ("open", (0, os.O_RDONLY), ALLOW),
+    ("open", (0, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), ALLOW),
+    ("open", (0, os.O_RDONLY | os.O_TRUNC), TRACE),
+    ("openat", (-100, 0, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC), ALLOW),
+    ("openat", (-100, 0, os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC), ALLOW),
+    ("openat", (-100, 0, os.O_RDONLY | os.O_TRUNC | os.O_CLOEXEC), TRACE),
+    ("openat", (-100, 0, 3), ALLOW),
+    ("openat", (-100, 0, 3 | os.O_TRUNC), TRACE),
+    ("openat", (-100, 0, os.O_TRUNC | 1 << 32), TRACE),
+    ("openat2", (-100, 0, layout.HOWS), ALLOW),
+    ("openat2", (-100, 0, layout.HOWS + 63 * 32), ALLOW),
+    ("openat2", (-100, 0, layout.HOWS + 64 * 32), TRACE),
+    ("openat2", (-100, 0, layout.HOWS - 32), TRACE),
+    ("openat2", (-100, 0, layout.HOWS + 8), TRACE),
+    ("openat2", (-100, 0, layout.HOWS + 16), TRACE),
+    ("openat2", (-100, 0, layout.HOWS + (1 << 32)), TRACE),
+    ("openat2", (-100, 0, layout.HOWS & 0xFFFFFFFF), TRACE),
+    ("openat2", (-100, 0, 0), TRACE),
+    ("creat", (0, 0o600), ALLOW),
+])
+def test_the_stub_opens_only_what_the_kernel_sees_cut_off(name, args, answer):
+    program = seccomp.base_filter(START, END, by_flags=True)
+    assert run(program, number(name), args, START + 2)[0] == answer
+    assert run(program, number(name), args)[0] == TRACE
+    never = seccomp.base_filter(START, END, trusts=lambda row: False, by_flags=True)
+    assert run(never, number(name), args, START + 2)[0] == TRACE
 
 
 @pytest.mark.parametrize("flag", [table.IDENTITY, table.OWNERS])

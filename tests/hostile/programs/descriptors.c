@@ -13,6 +13,7 @@ static void by_link(int fd, const char *kind) {
         long opened = CALL(how, SYS_openat, AT_FDCWD, (long)link, O_RDONLY);
         if (opened >= 0 && reads_secret(opened) && !readable) ESCAPED("read %s by its link %s", kind, ways[i].name);
         if (CALL(how, SYS_openat, AT_FDCWD, (long)link, O_WRONLY) >= 0) ESCAPED("opened %s for writing %s", kind, ways[i].name);
+        if (CALL(how, SYS_openat, AT_FDCWD, (long)link, O_RDONLY | O_TRUNC) >= 0) ESCAPED("cut %s off %s", kind, ways[i].name);
         if (CALL(how, SYS_chmod, (long)link, 0777) >= 0) ESCAPED("chmod of %s %s", kind, ways[i].name);
         if (CALL(how, SYS_truncate, (long)link, 0) >= 0) ESCAPED("truncate of %s %s", kind, ways[i].name);
         if (CALL(how, SYS_utimensat, AT_FDCWD, (long)link, (long)times, 0) >= 0) ESCAPED("utimensat of %s %s", kind, ways[i].name);

@@ -1,8 +1,21 @@
 /* Tries to break: what was bound read-only, and the image, is not written, whoever asks. argv[3]: its name on the host. */
 #include "hostile.h"
 
+/* By a structure of its own, and by all that stands where the stub has its ways to open files, at any place in it. */
+static void open2(way *how, const char *path, const char *name) {
+    for (long mode = O_RDONLY; mode <= O_ACCMODE; mode++) {
+        unsigned long own[3] = {mode | O_TRUNC, 0, 0};
+        if (CALL(how, SYS_openat2, AT_FDCWD, (long)path, (long)own, sizeof own) >= 0) ESCAPED("cut %s off by openat2 %s", path, name);
+        if (CALL(how, SYS_openat, AT_FDCWD, (long)path, mode | O_TRUNC) >= 0) ESCAPED("cut %s off, mode %ld %s", path, mode, name);
+    }
+    for (long at = HOWS - 64; at < HOWS + 2112; at += 4) CALL(how, SYS_openat2, AT_FDCWD, (long)path, at, 24);
+}
+
 int main(int argc, char **argv) {
     begin(argc, argv);
+    /* Ways that the stub has learnt, those to cut off among them. */
+    for (int i = 0; i < 3; i++)
+        for (int mode = O_RDONLY; mode <= O_RDWR; mode++) close(open("/tmp/own", mode | O_CREAT | O_TRUNC, 0600));
     const char *names[] = {"/ro/file", argv[3], "/ro/new"};
     struct timespec times[2] = {{1}, {1}};
     for (int i = 0; i < WAYS; i++)
@@ -11,6 +24,7 @@ int main(int argc, char **argv) {
             const char *path = names[k], *name = ways[i].name;
             if (CALL(how, SYS_open, (long)path, O_WRONLY) >= 0) ESCAPED("opened %s for writing %s", path, name);
             if (CALL(how, SYS_open, (long)path, O_RDONLY | O_TRUNC) >= 0) ESCAPED("cut %s off %s", path, name);
+            open2(how, path, name);
             if (CALL(how, SYS_openat, AT_FDCWD, (long)path, O_RDWR | O_CREAT, 0600) >= 0) ESCAPED("made %s %s", path, name);
             if (CALL(how, SYS_truncate, (long)path, 0) >= 0) ESCAPED("truncated %s %s", path, name);
             if (CALL(how, SYS_chmod, (long)path, 0777) >= 0) ESCAPED("chmod %s %s", path, name);
