@@ -71,7 +71,8 @@ LIMITS = [
     Option("--isolation", metavar="standard|strict|none", convert=values.one_of(*ISOLATIONS),
            help="standard (default): the kernel's Landlock confines the guest, and repeated path calls are answered "
                 "without a stop; where there is no Landlock it is as strict. strict: the supervisor sees and makes safe "
-                "every path call. none: names are translated, nothing else confines the guest's files."),
+                "every path call. none: names are translated, repeated ones without a stop on every kernel; nothing else "
+                "confines the guest's files."),
     Option("--require-isolation",
            help="Don't start (status 125) where this host can't enforce all of the isolation that was asked for."),
 ]

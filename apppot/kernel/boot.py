@@ -313,9 +313,9 @@ def _supervise(machine, running, attendant, looks, creds, paths, command):
 
 
 def _why_not_fast(machine, running):
-    """Why the fast path is off (DESIGN §4.2), or None."""
-    if machine.isolation != "standard":
-        return f"--isolation {machine.isolation}"
+    """Why the fast path is off, or None."""
+    if machine.isolation == "strict":
+        return "--isolation strict"
     if machine.trace is not None:
         return "--trace"
     if not running.wall.fast:

@@ -49,8 +49,8 @@ class Wall:
 
     @property
     def fast(self):
-        """Whether the fast path may be on: the kernel mediates all that the stub may do by itself."""
-        return bool(self.version) and not self.mediated
+        """Whether the fast path may be on: the kernel mediates all that the stub may do by itself, or nobody is to (DESIGN §4.2)."""
+        return not self.mediated
 
     @property
     def hands_over(self):

@@ -311,12 +311,12 @@ def landlock():
 
 
 def fast_path():
-    """Repeated path calls without a stop: only where Landlock is the wall (see docs/architecture.md)."""
+    """Repeated path calls without a stop: where Landlock is the wall, or none is wanted (see docs/architecture.md)."""
     wall = landlock()
     if wall.state != OK:
         return Finding("fast path", DEGRADED, "off without Landlock",
-                       "every path call stops twice; --isolation none is faster, for images that you trust")
-    return Finding("fast path", OK, "on with --isolation standard, unless --trace is given")
+                       "every path call stops; for images that you trust --isolation none has it on")
+    return Finding("fast path", OK, "on, unless --isolation strict or --trace is given")
 
 
 def memory_limit():

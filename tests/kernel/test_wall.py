@@ -27,7 +27,8 @@ def kernel(monkeypatch):
     ("standard", 0, 0, True, False, ()),
     ("strict", 7, 7, True, False, ()),
     ("strict", 0, 0, True, False, ()),
-    ("none", 7, 0, False, False, (OPENAT, STAT, TRUNCATE)),
+    ("none", 7, 0, False, True, (OPENAT, STAT, TRUNCATE)),
+    ("none", 0, 0, False, True, (OPENAT, STAT, TRUNCATE)),
 ])
 def test_levels(kernel, isolation, version, used, mediated, fast, trusted):
     kernel(version)
