@@ -49,6 +49,9 @@ class FakeAffinity:
 class FakeWall:
     version, scoped, unbacked, opens_again = 6, True, False, False
 
+    def passes(self, flags):
+        return True
+
 
 class FakeMachine:
     procfs = object()
