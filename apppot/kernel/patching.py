@@ -23,7 +23,7 @@ _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat",
           "renameat2", "link", "linkat", "fstat", "getxattr", "lgetxattr", "listxattr", "llistxattr",
           "statfs")
 NUMBERS = numbers(*_CALLS)
-_FORMAT = 5                                # of what patch() makes: copies of other formats are not used
+_FORMAT = 6                                # of what patch() makes: copies of other formats are not used
 VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED, FAST_LENT)).encode())
 _PAGE = 4096
 _PT_LOAD, _PT_NOTE = 1, 4
@@ -196,6 +196,7 @@ def patch(image, by_stub=False):
             known, unknown = sites.find(image, load[2], scanned, NUMBERS, of_go)
             found += [(site, load[3] - load[2]) for site in known]
             others += len(unknown)
+            sites.without_clone3(image, load[2], scanned)
     spare = _spare_header(headers)
     offset = len(image) + _PAGE - 1 & -_PAGE
     address = max(load[3] + load[6] for load in loads) + _PAGE - 1 & -_PAGE

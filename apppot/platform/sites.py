@@ -24,6 +24,7 @@ Opcodes: Intel's Software Developer's Manual, volume 2.
 
 import re
 import struct
+from errno import ENOSYS
 
 from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
 
@@ -45,6 +46,9 @@ _ANY_CALL = [re.compile(pattern, re.DOTALL) for pattern in (
     rb"\x4c\x8b\x44\x24\x08\x4c\x8b\x4c\x24\x10(\x4c\x89\x5c\x24\x08)\x0f\x05",
 )]
 _COMPARISONS = (b"\x48\x3d", b"\x3d")       # cmp $imm32, %rax and %eax
+# mov %rcx, %r8; mov $435, %eax; syscall; test %rax, %rax
+_CLONE3 = re.compile(rb"\x49\x89\xc8(\xb8\xb3\x01\0\0\x0f\x05)(?=\x48\x85\xc0)", re.DOTALL)
+_FAILED_CLONE3 = b"\x48\xc7\xc0" + struct.pack("<i", -ENOSYS)   # mov $-ENOSYS, %rax
 _GO_FAILED = rb"\x0f\x05(?=\x48\x3d\x01\xf0\xff\xff)"    # syscall; cmp $-4095, %rax
 _GO_MOVES = re.compile(rb"\x49\x89\xf2\x48\x89\xfa(\x48\x89\xce\x48\x89\xdf)" + _GO_FAILED, re.DOTALL)
 _GO_LOADS = re.compile(rb"(?:\x4c\x8b\x4c\x24\x38|\x49\xc7\xc1\0\0\0\0)(\x48\x8b\x44\x24\x08)" + _GO_FAILED, re.DOTALL)
@@ -58,6 +62,12 @@ class Site:
 
     def __init__(self, start, displaced, syscall, entry):
         self.start, self.displaced, self.syscall, self.entry = start, displaced, syscall, entry
+
+
+def without_clone3(code, start, end):
+    """Change glibc's __clone3 in the machine code code[start:end], a bytearray, if it is there: what it calls isn't there."""
+    for match in _CLONE3.finditer(code, start, end):
+        code[match.start(1):match.end(1)] = _FAILED_CLONE3
 
 
 def find(code, start, end, numbers, of_go=False):

@@ -149,3 +149,24 @@ def test_the_trampoline_and_the_jump(tmp_path):
     assert shown[3].startswith("lea ") and shown[3].endswith(f"# {address + site.syscall:#x}")
     assert shown[4:] == [f"movabs ${FAST_ENTRY:#x},%r11", "jmp *%r11"]
     assert struct.unpack_from("<i", jump, 1)[0] == place - (address + site.start) - 5
+
+
+CLONE3 = ("mov $-22, %eax; test %rdi, %rdi; jz 1f; test %rdx, %rdx; jz 1f; mov %rcx, %r8", "mov $435, %eax; syscall",
+          "test %rax, %rax; jl 1f; ret; 1: neg %eax; ret")
+
+
+def test_the_clone3_of_glibc_fails_at_once(tmp_path):
+    code = assemble(tmp_path, f"{'; '.join(CLONE3)}; .balign 64")
+    changed = bytearray(code)
+    sites.without_clone3(changed, 0, len(changed))
+    assert changed == assemble(tmp_path, f"{CLONE3[0]}; mov $-38, %rax; {CLONE3[2]}; .balign 64") != code
+
+
+@pytest.mark.parametrize("other", [
+    f"xor %r8d, %r8d; {CLONE3[1]}; {CLONE3[2]}", f"mov %rcx, %r8; {CLONE3[1]}; cmp $-38, %rax; 1: ret",
+    f"mov %rcx, %r8; mov $434, %eax; syscall; {CLONE3[2]}", f"mov %rcx, %r8; mov $435, %eax; nop; syscall; {CLONE3[2]}"])
+def test_clone3_of_others_is_left_alone(tmp_path, other):
+    code = assemble(tmp_path, f"{other}; .balign 64")
+    changed = bytearray(code)
+    sites.without_clone3(changed, 0, len(changed))
+    assert changed == code
