@@ -16,9 +16,16 @@ static uint32_t above(struct name *n) {
     return n->head;
 }
 
-/* Whether there is a directory, with no symlink in its place, that everybody may search who may search those above. */
+/* Whether there is a directory, with no symlink in its place, that everybody may search who may search those above; or what is
+ * neither, which the call itself refuses. */
 static int plain(struct name *n, long *result) {
     struct stat64 st;
+    if (!header()->recorded) {          /* takes two thirds of a stat's time */
+        char text;
+        long length = CALL4(NR_readlinkat, n->dirfd, n->host, &text, sizeof text);
+        *result = length == -ENOENT ? length : 0;
+        return length == -ENOENT || length == -EINVAL;
+    }
     *result = CALL4(NR_newfstatat, n->dirfd, n->host, &st, AT_SYMLINK_NOFOLLOW);
     return *result == -ENOENT || (*result == 0 && (st.mode & S_IFMT) == S_IFDIR && unrecorded(st.dev, st.ino));
 }

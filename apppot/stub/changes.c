@@ -64,10 +64,9 @@ static int do_rename(struct frame *f, int old_dirfd, const char *old, int new_di
         || !writable(&to, new_dirfd, new) || from.mount != to.mount)
         return MISS;
     int source = look(&from, &moved), target = look(&to, &replaced);
+    if (source == SPECIAL || target == SPECIAL) return MISS;        /* what is wrong with the new name may come first */
     if (source == MISSING) return f->result = -ENOENT, HIT;
-    if (source == SPECIAL || target == SPECIAL
-        || !call(f, NR_renameat2, from.dirfd, (long)from.host, to.dirfd, (long)to.host, flags))
-        return MISS;
+    if (!call(f, NR_renameat2, from.dirfd, (long)from.host, to.dirfd, (long)to.host, flags)) return MISS;
     report(before, &moved, 0);
     if (target == ORDINARY && f->result == 0) report(before, &replaced, 1);
     return HIT;
