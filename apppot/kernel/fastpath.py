@@ -7,8 +7,8 @@ import os
 import struct
 
 from apppot.kernel.credentials import FS_CAPS
-from apppot.kernel.filling import CHANGING, Filling
-from apppot.kernel.patching import NUMBERS, Patched
+from apppot.kernel.filling import CHANGING, FILLED, Filling
+from apppot.kernel.patching import Patched
 from apppot.kernel.recorded import Recorded
 from apppot.platform import tlb
 from apppot.platform.hows import Hows
@@ -24,11 +24,12 @@ _OWN_ROOM = 64 << 20                       # bytes of copies of what users compi
 _LOADER_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 _WORD = struct.Struct("<I")
-_OPENAT, _UMASK, _RMDIR = (by_name[name].number for name in ("openat", "umask", "rmdir"))
+_OPENAT, _UMASK, _RMDIR, _EXECVE = (by_name[name].number for name in ("openat", "umask", "rmdir", "execve"))
 _CHANGING_DIRECTORY = numbers("chdir", "fchdir")
 _IDENTITY = numbers("setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setfsuid", "setfsgid", "setgroups",
                     "capset", "chroot", "seccomp", "prctl", "unshare")
 _FILTERING = numbers("seccomp", "prctl")
+_NAMING = numbers("sethostname", "setdomainname")
 
 
 class FastPath:
@@ -44,6 +45,8 @@ class FastPath:
         self.own = Patched(running.run_dir + b"/patched", _OWN_ROOM) if executable else None
         self._with_segment = {}            # host path of a copy -> (Elf of the original, Elf of the copy)
         self.recorded = Recorded(running.window, self.ns.ownership.records, self.tlb.now_recorded, self.tlb.switch_off)
+        if running.hostname is not None or running.domainname is not None:
+            self.tlb.now_named()
         self.filling = Filling(self.tlb, self.recorded, self.ns)
         self.ns.cache = self
         self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
@@ -162,7 +165,7 @@ class FastPath:
     def after(self, task, number, regs, answer, missed):
         """The handler has answered; `missed`: the call came from a patched site. The answer to give."""
         if missed:
-            if number in NUMBERS:
+            if number in FILLED and (number != _EXECVE or answer.__class__ is int):      # a program that is found is not answered for
                 self.filling.fill(task, number, regs)
                 if self.running.wall.by_flags:
                     self.hows.learn(number, regs)
@@ -172,6 +175,8 @@ class FastPath:
             return self._library(task, regs[RSI], answer)
         if number in _CHANGING_DIRECTORY:
             self.leaves_directory(task)
+        elif number in _NAMING:
+            self.tlb.now_named()
         elif number in _IDENTITY or number == _UMASK and task.creds.virtual and regs[RDI] & 0o700:
             self.identity_changed(task, number in _FILTERING and answer.__class__ is RunHere)
         return answer

@@ -24,12 +24,13 @@ _ONE, _ONE_AT = ((None, RDI),), ((RDI, RSI),)
 _TWO, _TWO_AT = ((None, RDI), (None, RSI)), ((RDI, RSI), (RDX, R10))
 _NAMES = {
     **dict.fromkeys(numbers("open", "creat", "stat", "lstat", "access", "readlink", "mkdir", "unlink", "getxattr", "lgetxattr",
-                            "listxattr", "llistxattr", "statfs"), _ONE),
+                            "listxattr", "llistxattr", "statfs", "execve"), _ONE),
     **dict.fromkeys(numbers("openat", "newfstatat", "readlinkat", "faccessat", "faccessat2", "statx", "mkdirat", "unlinkat"),
                     _ONE_AT),
     **dict.fromkeys(numbers("rename", "link"), _TWO),
     **dict.fromkeys(numbers("renameat", "renameat2", "linkat"), _TWO_AT),
 }
+FILLED = _OF_DESCRIPTOR.union(_NAMES, (_GETCWD,))
 # These are served in directories of one layer only, never by an entry of a whole name.
 CHANGING = numbers("creat", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat", "renameat2", "link", "linkat")
 
@@ -64,7 +65,7 @@ class Filling:
         self._lately = {}                  # what missed lately, see _just_put -> how often
 
     def fill(self, task, number, regs):
-        """A call of a patched site, of which this is known: see patching.NUMBERS."""
+        """A call of a patched site, one of FILLED."""
         try:
             if number == _GETCWD:
                 self._put_cwd(task)
@@ -202,6 +203,16 @@ class Filling:
         directory = self.ns.directory(KERNEL, node)
         self._put_directory(directory, key, b"", self._search_for_root(directory))
 
+    def _put_own_name(self, node, base, text, flags):
+        """The entry that says of a directory's name in a merged one that it is one, and what it looks like if it is merged itself."""
+        directory = self.ns.directory(KERNEL, node)
+        upper, identity = b"", (0, 0)
+        if directory.upper is not None and directory.lowers:
+            lower = os.lstat(directory.node.host)
+            upper, identity = directory.upper, (lower.st_dev, lower.st_ino)
+            flags |= 0 if node.mount.readonly else tlb.WRITABLE
+        self.tlb.put(tlb.NAME, base, text, tlb.PLACE, flags, upper, identity)
+
     def _put_place(self, node, base, text, for_root):
         """The entry of a directory by its whole name, and what is recorded of it."""
         directory = self.ns.directory(KERNEL, node)
@@ -282,7 +293,7 @@ class Filling:
         elif pure:
             return
         elif node.kind == _S_IFDIR:
-            self.tlb.put(tlb.NAME, base, path, tlb.PLACE, flags, b"")
+            self._put_own_name(node, base, path, flags)
         if node.kind == _S_IFDIR:
             self._put_place(node, base, path, flags)
         if node.kind == _S_IFREG and node.mount.fs.cached:

@@ -20,7 +20,7 @@ CWD_UNKNOWN, CWD_KNOWN, CWD_SHARED = range(3)  # what it knows of its current di
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
 SIZE = 0x1000 + ENTRIES * _ENTRY_SIZE      # of header and entries, from TLB_OFFSET on
-_HEADER = struct.Struct("<IIIIIIII")
+_HEADER = struct.Struct("<9I")
 _ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
@@ -37,7 +37,7 @@ class Tlb:
     def __init__(self, memory, uid, gid, by_flags=False):
         self._memory, self._on, self._by_flags = memory, 1, by_flags
         self.generation = self.names = 1
-        self._recorded = self._unsettled = 0
+        self._recorded = self._unsettled = self._named = 0
         self._uid, self._gid = uid, gid
         self._places = {}                  # host directory -> offsets of entries that lead there, in this generation
         self._next = {}                    # hash -> how often its places were taken, to take them in turn
@@ -45,7 +45,7 @@ class Tlb:
 
     def _header(self):
         _HEADER.pack_into(self._memory, TLB_OFFSET, self._on, self.generation, self.names, self._recorded, self._uid, self._gid,
-                          self._unsettled, self._by_flags)
+                          self._unsettled, self._by_flags, self._named)
 
     def switch_off(self):
         """From now on the stub answers nothing, in no process."""
@@ -76,6 +76,11 @@ class Tlb:
     def now_recorded(self):
         """From now on what the host says of an inode may not be shown unless the inode table agrees."""
         self._recorded = 1
+        self._header()
+
+    def now_named(self):
+        """From now on the machine has a host or domain name of its own."""
+        self._named = 1
         self._header()
 
     def links_moving(self):

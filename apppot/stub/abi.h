@@ -13,7 +13,9 @@ enum { S_IFMT = 0170000, S_IFLNK = 0120000, S_IFREG = 0100000, S_IFDIR = 0040000
 enum { R_OK = 4, W_OK = 2, X_OK = 1 };
 enum { STATX_BASIC_STATS = 0x7ff };
 #define STATX__RESERVED 0x80000000u
-enum { ENOENT = 2, EEXIST = 17, EISDIR = 21, EINVAL = 22, ENOSYS = 38, ENODATA = 61, EOPNOTSUPP = 95 };
+enum { SOL_SOCKET = 1, SO_TYPE = 3 };
+enum { ENOENT = 2, ENXIO = 6, EBADF = 9, EEXIST = 17, EISDIR = 21, EINVAL = 22, ENOSYS = 38, ENODATA = 61, ENOTSOCK = 88,
+       EOPNOTSUPP = 95 };
 
 struct stat64 {                         /* <asm/stat.h> of x86-64 */
     uint64_t dev, ino, nlink;

@@ -18,7 +18,8 @@ struct frame {
 enum { TLB_ENTRIES = 4096, TLB_PROBES = 4, TLB_TEXT = 208, TLB_HOST = 232 };
 enum { SPACE_DIRECTORY = 1, SPACE_NAME = 2, SPACE_CWD = 3,             /* CWD: the host text is a guest path */
        SPACE_LIBRARY = 4 };                                             /* a NAME for the dynamic loader alone */
-enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind of an entry; PLACE: of a directory's name */
+enum { MERGED = 0, PURE = 1, FILE = 2, ABSENT = 3, PLACE = 4 };         /* kind of an entry; PLACE: of a directory's name, with
+                                                                         * a host text where it is of several layers */
 /* Flags of an entry. RECORDED: it leads into a layer of which the supervisor knows more than the disk says, so an inode
  * that is not in the inode table is a miss. FOR_ROOT: only virtual root may search all directories on the way. OWNED:
  * the directory has a record, so the host's kernel does not know who may make names in it. LINK: the name is a symlink's,
@@ -37,6 +38,7 @@ struct header {
     uint32_t uid, gid;                  /* of the host user */
     uint32_t unsettled;                 /* grows when a symlink is made or moved; odd: that is going on */
     uint32_t by_flags;                  /* the filter lets openat2 pass with a `struct open_how` of HOWS only */
+    uint32_t named;                     /* the machine has a host or domain name of its own */
 };
 
 /* Ways to open a file, see apppot/platform/hows.py. The first is that of all_plain(); no other ever changes once it is there. */

@@ -261,6 +261,15 @@ int translate_name(struct name *n, int follow) {
     return 1;
 }
 
+/* Finds a directory of several layers by its own name: `host` is that of its upper part, host_dev and host_ino are those of the
+ * lower one, which guests are shown. */
+int merged_place(struct name *n) {
+    if (!find(n, n->length, SPACE_NAME) || n->kind != PLACE || !n->host_length || !searchable(n)) return 0;
+    n->direct = 0;
+    n->dirfd = AT_FDCWD;
+    return 1;
+}
+
 /* Whether the name, in a directory of several layers, is that of a file or directory, and of no symlink to one. */
 int names_no_link(struct name *n) {
     return !n->slash && find(n, n->length, SPACE_NAME) && n->kind != ABSENT && !(n->flags & LINK) && searchable(n);

@@ -43,10 +43,12 @@ int below(struct name *n);                                      /* below.c: find
 int beneath(struct name *n);                                    /* a relative one by that which it starts from */
 int translate(struct name *n);                                  /* by the entry of its directory, or of one above that */
 int translate_name(struct name *n, int follow);                 /* by its own entry; follow: a symlink too */
+int merged_place(struct name *n);                               /* by the same, of what is itself of several layers */
 int names_no_link(struct name *n);                              /* by the same */
 void remember(struct name *n, int fd);                          /* a directory that was opened by this name */
 
 int change_call(struct frame *f);                               /* changes.c: calls that change names */
 int question_call(struct frame *f);                             /* questions.c: extended attributes and file systems */
+int startup_call(struct frame *f);                              /* startup.c: what programs are started with */
 
 #endif

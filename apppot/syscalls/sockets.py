@@ -341,8 +341,8 @@ def getpeername(task, fd: Fd, address: Ptr, length: Ptr):
 
 
 def _name_of(task, fd, address, length, method):
-    room = _room(task, length)
     data = _translated_name(task, fd, method)
+    room = _room(task, length)
     if data is None:
         return NATIVE
     _write_address(task, data, address, length, room)

@@ -228,7 +228,7 @@ ROWS = (
     native(60, "exit"),
     native(61, "wait4"),
     traced(62, "kill", PROCESS),
-    traced(63, "uname", "the host name is the machine's"),
+    traced(63, "uname", "the host name is the machine's", STUB),
     traced(64, "semget", IPC),
     traced(65, "semop", IPC),
     traced(66, "semctl", IPC),

@@ -9,7 +9,7 @@ from apppot.vfs.node import fail
 
 #: Devices of the host that the guest gets as they are.
 DEVICES = (b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"ptmx")
-_UNCHANGING = DEVICES[:5]         # the others depend on who opens them
+_UNCHANGING = DEVICES[:6]         # what `tty` is depends on who opens it, but for the host too
 LINKS = ((b"fd", b"/proc/self/fd"), (b"stdin", b"/proc/self/fd/0"), (b"stdout", b"/proc/self/fd/1"),
          (b"stderr", b"/proc/self/fd/2"), (b"core", b"/proc/kcore"))
 
