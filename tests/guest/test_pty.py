@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,14 @@ class Terminal:
                 except OSError:     # the last one has closed it
                     break
         return self.process.wait(timeout=max(5, deadline - time.monotonic()))
+
+
+def parent(pid):
+    """Process number of its parent, or None. proc(5), /proc/PID/stat."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 @pytest.fixture
@@ -241,6 +250,13 @@ def test_stopping_apppot_start_alone(terminal):
 def test_hang_up(terminal):
     it = terminal("bash", "--norc", "--noprofile", "-i")
     it.expect(r"\$ ")
+    # A signal between its prompt and its wait for the first key bash keeps for itself until that comes, natively too.
+    pselect6 = "270 "
+    guest = next(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(pid) == it.process.pid)
+    deadline = time.monotonic() + 20
+    while not Path(f"/proc/{guest}/syscall").read_text().startswith(pselect6):
+        assert time.monotonic() < deadline, "bash does not wait for a key"
+        time.sleep(0.01)
     os.kill(it.process.pid, signal.SIGHUP)
     assert it.end() != 0
 
