@@ -296,9 +296,9 @@ def _supervise(machine, running, attendant, looks, creds, paths, command):
         started = None
         begin(*command())
     status = supervisor.run()
-    if running.control_group is not None and running.control_group.exceeded():
-        running.end(f"the machine used more than the {machine.mem >> 20} MiB of memory that --mem allows; the kernel has ended it "
-                    f"(when last looked at, {running.memory_watch.culprit()})")
+    exceeded = running.control_group and running.control_group.exceeded()
+    if exceeded:
+        running.end(f"{exceeded}; the kernel has ended it (when last looked at, {running.memory_watch.culprit()})")
     if stats is not None:
         stats.write(supervisor.processes, running.memory_watch, supervisor.fast, _why_not_fast(machine, running))
     if tracing is not None:

@@ -10,12 +10,17 @@ import os
 
 _PREFIX = "apppot-"                                    # of the groups' names, with the supervisor's process number behind it
 _TRIES = 3
+# Limits of the caller's own group besides memory.max: a machine beside it must not be free of them.
+_KEPT = ("memory.high", "pids.max", "cpu.max", "cpuset.cpus", "io.max")
 
 
 def find_place():
     """A directory in which groups with a limit of memory can be made, or None."""
     given = os.environ.get("APPPOT_CGROUP")
-    return next((place for place in ([given] if given else _beside_own()) if can_limit(place)), None)
+    if given:
+        return given if can_limit(given) else None
+    own = own_group()
+    return os.path.dirname(own) if own is not None and can_limit(os.path.dirname(own)) else None
 
 
 def can_limit(place):
@@ -26,35 +31,46 @@ def can_limit(place):
                 return False
     except OSError:
         return False
-    return os.access(place, os.W_OK | os.X_OK) and os.access(f"{place}/cgroup.procs", os.W_OK)
+    own = own_group()
+    common = None if own is None else os.path.commonpath([own, os.path.realpath(place)])
+    if common in (None, "/"):                          # it isn't where our own group is shown: entering it will tell
+        common = place
+    return os.access(place, os.W_OK | os.X_OK) and all(os.access(f"{where}/cgroup.procs", os.W_OK) for where in (place, common))
 
 
-def _beside_own(own="/proc/self/cgroup", mounts="/proc/self/mountinfo"):
-    """The parent of the group that this process is in."""
+def own_group(own="/proc/self/cgroup", mounts="/proc/self/mountinfo"):
+    """The directory of the group that this process is in; None: in none, or in the root of what is shown here."""
     try:
         with open(own) as file:
             path = next(line[3:].rstrip("\n") for line in file if line.startswith("0::"))
         with open(mounts) as file:
             mount = next(line.split() for line in file if " - cgroup2 " in line)
     except (OSError, StopIteration):
-        return
-    if path != "/":
-        yield mount[4] + os.path.dirname(path)
+        return None
+    return mount[4] + path if path != "/" else None
 
 
 class ControlGroup:
     """The group of one machine: made with its limit, entered by the first task, removed by close().
 
-    Locked by the supervisor, for it may be empty while its machine lives: before the first task and between start hooks.
+    Beside the caller's own group it gets that one's limits as well, and the lesser one of memory. Locked by the supervisor, for it
+    may be empty while its machine lives: before the first task and between start hooks.
     """
 
     def __init__(self, place, memory):
         self.path, self._lock = f"{place}/{_PREFIX}{os.getpid()}", -1
+        own = own_group()
+        self._beside = own if own is not None and os.path.dirname(own) == os.path.realpath(place) else None
+        self._memory = memory
+        self._limit = min(memory, self._own_limit())
         _remove_dead(place)
         os.mkdir(self.path)
         try:
             self._lock = _hold(self.path)
-            self._write("memory.max", memory)
+            self._write("memory.max", self._limit)
+            for name in _KEPT:
+                for line in self._own(name).splitlines():
+                    self._write(name, line)
             if os.path.exists(f"{self.path}/memory.swap.max"):
                 self._write("memory.swap.max", 0)
             self._write("memory.oom.group", 1)         # the machine as a whole, not one process of it
@@ -70,13 +86,33 @@ class ControlGroup:
         """Move the calling process there."""
         self._write("cgroup.procs", 0)
 
+    def _own(self, name):
+        """The text of a file of the caller's own group; empty: it has none, or the machine's is not beside it."""
+        if self._beside is None:
+            return ""
+        try:
+            with open(f"{self._beside}/{name}") as file:
+                return file.read()
+        except OSError:
+            return ""
+
+    def _own_limit(self):
+        said = self._own("memory.max").strip()
+        return int(said) if said.isdigit() else self._memory
+
     def exceeded(self):
-        """Whether the kernel has killed for memory here (memory.events)."""
+        """What had too little memory when the kernel killed here, in words; None: it has not (memory.events)."""
         try:
             with open(f"{self.path}/memory.events") as file:
-                return any(int(value) for name, value in map(str.split, file) if name in ("oom_kill", "oom_group_kill"))
+                events = {name: int(value) for name, value in map(str.split, file)}
         except (OSError, ValueError):
-            return False
+            return None
+        if not events.get("oom_kill") and not events.get("oom_group_kill"):
+            return None
+        if not events.get("oom"):                      # only of this group's own limit and those of groups in it
+            return "a control group above the machine's, or the host, had no memory left"
+        who = "--mem" if self._limit == self._memory else "the control group of its caller"
+        return f"the machine used more than the {self._limit >> 20} MiB of memory that {who} allows"
 
     def close(self):
         try:
