@@ -16,6 +16,7 @@ from contextlib import suppress
 from stat import S_ISDIR
 
 from apppot.errors import AppPotError
+from apppot.image import suitable
 
 FORMAT = "apppot-cow"
 VERSION = 1
@@ -78,6 +79,9 @@ class Cow:
             for leftover in os.listdir(self.work):
                 remove_tree(self.work + b"/" + leftover)
             if b"cow.json" not in found:
+                lacking = suitable.lacks(self.work)
+                if lacking:
+                    raise AppPotError(f"COW {name}: {lacking}; use a directory on another one (--cow, or TMPDIR)")
                 self.save()
             return self
         except BaseException:

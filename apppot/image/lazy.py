@@ -26,7 +26,7 @@ import time
 
 from apppot import messages
 from apppot.errors import AppPotError
-from apppot.image import detect, xattrs
+from apppot.image import detect, suitable, xattrs
 from apppot.image.image import Image
 from apppot.image.index import BLOCKS, GID, MODE, MTIME, NLINK, NUMBER, RDEV, REF, UID, entry_of, index_bytes, parse_index
 from apppot.image.layer import Layer
@@ -119,6 +119,10 @@ class LazyTree(Layer):
         try:
             os.utime(self.place + b"/image.json")
         except OSError:
+            lacking = suitable.lacks(self.place)
+            if lacking:
+                raise AppPotError(f"image {self.name}: the cache {os.fsdecode(self.place)}: {lacking}; set APPPOT_CACHE to a directory "
+                                  "on another one")
             self._describe()
 
     def _describe(self):

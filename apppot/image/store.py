@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from errno import EDQUOT, EEXIST, ENOSPC, ENOTEMPTY
 
 from apppot.errors import AppPotError
+from apppot.image import suitable
 from apppot.image.cow import remove_tree
 from apppot.image.owners import UnpackedLayer, make_table, use
 from apppot.image.place import cache_directory
@@ -64,6 +65,9 @@ class Store:
                 os.makedirs(directory, 0o700, exist_ok=True)
             remove_dead(self.staging)
             _remove_dead_claims(self.staging)
+            lacking = suitable.lacks(self.staging)
+            if lacking:
+                raise AppPotError(f"{what}: the cache {os.fsdecode(self.staging)}: {lacking}; set APPPOT_CACHE to a directory on another one")
             claim = None
             if digest is not None:
                 claim = Claim(self.staging + b"/" + digest.replace(":", "-").encode() + _CLAIM)

@@ -3,6 +3,7 @@
 import os
 
 from apppot.image import place as cache
+from apppot.image import suitable
 from apppot.platform.finding import DEGRADED, MISSING, OK, Finding, read_text
 
 _NETWORK_FILE_SYSTEMS = {"nfs", "nfs4", "cifs", "smb3", "lustre", "gpfs", "beegfs", "ceph", "fuse.sshfs", "afs",
@@ -31,7 +32,7 @@ def _is_full(place):
 
 def cache_directory():
     path = os.fsdecode(cache.cache_directory())
-    trouble = _unwritable(path)
+    trouble = _unwritable(path) or _unsuitable(path)
     if trouble:
         return Finding("cache directory", DEGRADED, f"{path}: {trouble}",
                        "set APPPOT_CACHE to a directory of yours on a local disk; directory images need none")
@@ -54,9 +55,9 @@ def run_directory():
 def temporary_directory():
     """Where the copy-on-write layer of a run without --cow lives."""
     path = os.fsdecode(temporary())
-    trouble = _unwritable(path)
+    trouble = _unwritable(path) or _unsuitable(path)
     if trouble:
-        return Finding("temporary directory", MISSING, trouble, "set TMPDIR to a directory of yours", needed=True)
+        return Finding("temporary directory", MISSING, trouble, "set TMPDIR to a directory of yours on a local disk", needed=True)
     detail = f"{path} ({file_system(path)})"
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
         return Finding("temporary directory", DEGRADED, f"{detail} is mounted noexec", "set TMPDIR to a directory "
@@ -66,9 +67,7 @@ def temporary_directory():
 
 def _unwritable(path):
     """Why nothing can be written below path (which need not exist yet), or None."""
-    path = os.path.abspath(path)
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
+    path = _existing(path)
     if not os.path.isdir(path):
         return f"{path} is not a directory"
     try:
@@ -80,12 +79,23 @@ def _unwritable(path):
     return None
 
 
-def file_system(path):
-    """Type of the file system that holds path, or would."""
+def _unsuitable(path):
+    """Why the files of a system can't be below path, where files can be made, or None."""
+    path = _existing(path)
+    lacking = suitable.lacks(os.fsencode(path))
+    return lacking and f"{path} ({file_system(path)}): {lacking}"
+
+
+def _existing(path):
     path = os.path.abspath(path)
     while not os.path.lexists(path):
         path = os.path.dirname(path)
-    path = os.path.realpath(path)
+    return path
+
+
+def file_system(path):
+    """Type of the file system that holds path, or would."""
+    path = os.path.realpath(_existing(path))
     best, kind = -1, "unknown file system"
     for line in (read_text("/proc/self/mountinfo") or "").splitlines():
         left, _, right = line.partition(" - ")

@@ -1,0 +1,22 @@
+"""Whether a file system can hold the files of a system: FAT and exFAT, as of memory sticks, and some network mounts can't."""
+
+import os
+from errno import ENOSYS, EOPNOTSUPP, EPERM
+
+
+def lacks(directory):
+    """What of it the file system of a directory that may be written lacks, in words, or None. OSError when nothing can be made there."""
+    probe = directory + b"/.probe-%d" % os.getpid()
+    try:
+        os.symlink(b"target", probe)
+    except OSError as error:
+        # symlink(2), EPERM: "The filesystem containing linkpath does not support the creation of symbolic links."
+        if error.errno in (EPERM, EOPNOTSUPP, ENOSYS):
+            return "its file system has no symbolic links"
+        raise OSError(error.errno, error.strerror, probe) from error
+    try:
+        if os.path.lexists(directory + b"/.PROBE-%d" % os.getpid()):
+            return "its file system takes names for the same that differ in case alone"
+    finally:
+        os.unlink(probe)
+    return None
