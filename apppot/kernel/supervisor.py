@@ -237,7 +237,7 @@ class Supervisor:
                     signum = 0              # the stub could not read the path: the kernel will say EFAULT
             elif task.slot is not None and self.answers.leave_gadget(task):
                 tracer.set(tid)
-        elif self.fast is not None:
+        elif self.fast is not None and not tracer.in_call(tid):     # no trampoline makes one
             site = interrupted.site_of(task, rip)
             if site is not None:
                 tracer.get(tid)

@@ -17,7 +17,8 @@ _OPTIONS = (1 | 1 << EVENT_FORK | 1 << EVENT_VFORK | 1 << EVENT_CLONE | 1 << EVE
 
 WALL = 0x40000000                  # __WALL of waitpid(2): children of every kind
 
-_RIP_OFFSET = registers.RIP * 8    # in struct user of <sys/user.h>, which begins with the registers
+# In struct user of <sys/user.h>, which begins with the registers.
+_RIP_OFFSET, _ORIG_RAX_OFFSET = registers.RIP * 8, registers.ORIG_RAX * 8
 
 # Without errno: a failing request on a task of ours means that it is gone, and swapping errno costs 0.2 µs a call.
 _ptrace = ctypes.PyDLL(None).ptrace
@@ -60,6 +61,10 @@ class Tracer:
     def instruction_pointer(self, tid):
         """Of a stopped task, at half the price of get(); of one that is gone -1, which no program has."""
         return _ptrace(_PEEKUSER, tid, _RIP_OFFSET, 0)
+
+    def in_call(self, tid):
+        """Whether a stopped task is in a system call, at the same price; of one that is gone False."""
+        return _ptrace(_PEEKUSER, tid, _ORIG_RAX_OFFSET, 0) >= 0
 
     def cont(self, tid, signal=0):
         if _ptrace(_CONT, tid, 0, signal) < 0:
