@@ -165,7 +165,7 @@ class FastPath:
     def after(self, task, number, regs, answer, missed):
         """The handler has answered; `missed`: the call came from a patched site. The answer to give."""
         if missed:
-            if number in FILLED and (number != _EXECVE or answer.__class__ is int):      # a program that is found is not answered for
+            if number in FILLED and (number != _EXECVE or answer.__class__ is int):     # int: it can't be executed
                 self.filling.fill(task, number, regs)
                 if self.running.wall.by_flags:
                     self.hows.learn(number, regs)

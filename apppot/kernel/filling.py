@@ -204,7 +204,8 @@ class Filling:
         self._put_directory(directory, key, b"", self._search_for_root(directory))
 
     def _put_own_name(self, node, base, text, flags):
-        """The entry that says of a directory's name in a merged one that it is one, and what it looks like if it is merged itself."""
+        """The entry that says of a name in a merged directory that it is a directory's, and what that looks like if it is
+        merged itself."""
         directory = self.ns.directory(KERNEL, node)
         upper, identity = b"", (0, 0)
         if directory.upper is not None and directory.lowers:

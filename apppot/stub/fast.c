@@ -103,7 +103,8 @@ static int do_statx(struct frame *f) {
     return show_statx(buffer, st.dev, st.ino, n.flags) ? (f->result = 0, HIT) : MISS;
 }
 
-/* The host follows symlinks here, so what is called must be none. An entry of a file says so, unless one is put there just now. */
+/* The host follows symlinks here, so what is called must be none. An entry of a file says so, unless one is put there
+ * just now. */
 static int access_at(struct frame *f, struct name *n, int mode, uint32_t before) {
     struct stat64 st;
     long result;
@@ -168,7 +169,8 @@ static int open_at(struct frame *f, struct name *n, int flags, int mode) {
     long result = open_host(n, flags, mode);
     /* tar opens directories so before it knows that they are, and Go, whose frames are on lent stacks, like anything else. */
     if (result >= 0 && (flags & (O_DIRECTORY | O_NONBLOCK) || f->taken) && n->flags & DEEP) remember(n, (int)result);
-    if (result >= 0 || result == -ENOENT || result == -ENXIO) return f->result = result, HIT;   /* as /dev/tty, where there is none */
+    /* ENXIO: of /dev/tty, where there is none. */
+    if (result >= 0 || result == -ENOENT || result == -ENXIO) return f->result = result, HIT;
     f->committed = 0;
     return MISS;
 }
