@@ -1,5 +1,6 @@
 """apppot-start: run a program in a machine. DESIGN of the options: docs/man/apppot-start.1."""
 
+import gc
 import os
 import sys
 
@@ -239,6 +240,7 @@ def _elsewhere():
 
 
 def start(argv):
+    gc.disable()                           # nothing of what is made until the guest runs is garbage; boot._supervise goes on
     chosen, given, command = parse(OPTIONS, argv, elsewhere=_elsewhere)
     if chosen["help"]:
         sys.stdout.write(help_text(USAGE, SUMMARY, GROUPS, FOOTER))

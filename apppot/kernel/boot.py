@@ -1,5 +1,6 @@
 """From a Machine to its end: layers, mounts, user, first task, loop, cleaning up."""
 
+import gc
 import os
 import sys
 from contextlib import ExitStack, closing
@@ -295,6 +296,8 @@ def _supervise(machine, running, attendant, looks, creds, paths, command):
     else:
         started = None
         begin(*command())
+    gc.freeze()                            # so that it never looks at the modules again
+    gc.enable()
     status = supervisor.run()
     exceeded = running.control_group and running.control_group.exceeded()
     if exceeded:
