@@ -6,7 +6,7 @@ stub, and no task is in the stub while a handler of its runs.
 
 import struct
 
-from apppot.platform import layout, sites
+from apppot.platform import layout, trampolines
 from apppot.platform.registers import (EFLAGS, ORIG_RAX, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI,
                                        RDX, RIP, RSI, RSP)
 
@@ -23,16 +23,16 @@ _CF, _CF_TO_SF, _OF = 1, 0xD5, 0x800       # the carry flag; the flags that lahf
 
 def site_of(task, rip):
     """The address in the task's own code that it is put to when it is in a trampoline, at `rip`; else None."""
-    start = rip - rip % sites.TRAMPOLINE_SIZE
+    start = rip - rip % trampolines.TRAMPOLINE_SIZE
     try:
-        known = sites.read_trampoline(task.memory.read(start, sites.TRAMPOLINE_SIZE), start)
+        known = trampolines.read_trampoline(task.memory.read(start, trampolines.TRAMPOLINE_SIZE), start)
     except OSError:
         return None
     if known is None:
         return None
     site, copied = known
     done = rip - start
-    if done < sites.JUMP_SIZE:             # the instructions that the jump displaced may be carried out again
+    if done < trampolines.JUMP_SIZE:             # the instructions that the jump displaced may be carried out again
         site -= copied
     elif done < copied:
         site += done - copied

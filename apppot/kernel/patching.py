@@ -1,6 +1,6 @@
 """Copies of dynamic loaders, C libraries, static programs and programs in Go whose path calls jump to the stub's fast path.
 
-The trampolines (platform/sites.py) are a segment of their own at the end of the file, so whoever loads the copy maps
+The trampolines (platform/trampolines.py) are a segment of their own at the end of the file, so whoever loads the copy maps
 them with it and the pages are shared by all processes. In a library its program header takes the place of a PT_NOTE
 (elf(5)); of a file that the stub loads the headers stay as they are. Only the loader is given a copy, when it loads the
 file; whoever reads the file otherwise reads the original.
@@ -13,7 +13,7 @@ import time
 import zlib
 
 from apppot.image import copies
-from apppot.platform import sites
+from apppot.platform import trampolines
 from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
 from apppot.syscalls.elf import Segment, has_go_note
 from apppot.syscalls.table import numbers
@@ -75,7 +75,7 @@ class Patched:
         copy = self._copy_of(host, _PROGRAM)
         if copy is None:
             return None
-        size = copy.sites * sites.TRAMPOLINE_SIZE
+        size = copy.sites * trampolines.TRAMPOLINE_SIZE
         return copy.path, Segment(copy.address, copy.contents - size, size, size, _PF_R | _PF_X, _PAGE)
 
     def counts(self):
@@ -182,6 +182,7 @@ def patch(image, by_stub=False):
     The file is empty when no site is known or there is no place for them. by_stub: whether the stub loads the file, else
     the guest's own dynamic loader does, for which a program header is written.
     """
+    from apppot.platform import sites      # its patterns take time, and most files were patched long ago
     phoff, = struct.unpack_from("<Q", image, 32)
     phnum, = struct.unpack_from("<H", image, 56)
     headers = [_PHDR.unpack_from(image, phoff + index * _PHDR.size) for index in range(phnum)]
@@ -204,9 +205,9 @@ def patch(image, by_stub=False):
         return b"", 0, 0, others + len(found)
     image += bytes(offset - len(image))
     for number, (site, shift) in enumerate(found):
-        place = address + number * sites.TRAMPOLINE_SIZE
-        image += sites.trampoline(image, site, place, site.syscall + shift)
-        image[site.start:site.start + site.displaced] = sites.jump(site, site.start + shift, place)
+        place = address + number * trampolines.TRAMPOLINE_SIZE
+        image += trampolines.trampoline(image, site, place, site.syscall + shift)
+        image[site.start:site.start + site.displaced] = trampolines.jump(site, site.start + shift, place)
     if not by_stub:
         size = len(image) - offset
         _PHDR.pack_into(image, phoff + spare * _PHDR.size, _PT_LOAD, _PF_R | _PF_X, offset, address, address, size, size,

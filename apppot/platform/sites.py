@@ -1,4 +1,4 @@
-"""Call sites whose calls can go to the stub's fast path, and the trampolines that lead there.
+"""Call sites whose calls can go to the stub's fast path, by way of trampolines (platform/trampolines.py).
 
 A site is instructions that do nothing but set registers, then `syscall`. Some of the former, five bytes or more, are
 displaced by a jump to a trampoline; it carries out copies of them and of all up to the `syscall`, whose address it
@@ -27,12 +27,8 @@ import struct
 from errno import ENOSYS
 
 from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
+from apppot.platform.trampolines import JUMP_SIZE, MOST_COPIED
 
-JUMP_SIZE = 5
-TRAMPOLINE_SIZE = 64
-_TAIL = struct.Struct("<3si2sQ3s")         # lea the site's `syscall`, %rcx; movabs $entry, %r11; jmp *%r11
-_LEA, _MOVABS, _JUMP = b"\x48\x8d\x0d", b"\x49\xbb", b"\x41\xff\xe3"
-_LONGEST = TRAMPOLINE_SIZE - _TAIL.size
 _MOST = 4096                               # sites of a file; C libraries have some hundred. A file of nothing else would fill the memory
 _SYSCALL = b"\x0f\x05"
 _RAX, _RSP = 0, 4
@@ -101,8 +97,8 @@ def _numbered(code, start, end, numbers):
         at = match.start()
         if at > start and code[at - 1] & 0xF0 == 0x40:     # a prefix: the move of another register
             continue
-        syscall = _moves_to_syscall(code, match.end(), min(end, at + _LONGEST))
-        if syscall is not None or _number_of_syscall(code, match.end(), min(end, at + _LONGEST)):
+        syscall = _moves_to_syscall(code, match.end(), min(end, at + MOST_COPIED))
+        if syscall is not None or _number_of_syscall(code, match.end(), min(end, at + MOST_COPIED)):
             yield at, syscall
 
 
@@ -184,27 +180,3 @@ def _address_length(code, at):
     elif mode == 0 and base == 5:          # relative to rip
         return 0
     return length + (0, 1, 4)[mode]
-
-
-def trampoline(code, site, place, syscall):
-    """The trampoline of `site` at address `place`; `syscall`: address of the site's `syscall`. TRAMPOLINE_SIZE bytes."""
-    copied = bytes(code[site.start:site.syscall])
-    distance = syscall - place - len(copied) - len(_LEA) - 4
-    return (copied + _TAIL.pack(_LEA, distance, _MOVABS, site.entry, _JUMP)).ljust(TRAMPOLINE_SIZE, b"\xcc")
-
-
-def jump(site, address, place):
-    """What displaces the site's bytes: a jump from `address` to `place`."""
-    return (b"\xe9" + struct.pack("<i", place - address - JUMP_SIZE)).ljust(site.displaced, b"\x90")
-
-
-def read_trampoline(code, place):
-    """(address of the site's `syscall`, length of the copied instructions) of the trampoline `code` at `place`, or None."""
-    end = code.find(_JUMP)
-    at = end + len(_JUMP) - _TAIL.size
-    if end < 0 or at < 0:
-        return None
-    lea, distance, movabs, entry, _ = _TAIL.unpack_from(code, at)
-    if lea != _LEA or movabs != _MOVABS or entry not in (FAST_ENTRY, FAST_CHECKED, FAST_LENT):
-        return None
-    return place + at + len(_LEA) + 4 + distance, at

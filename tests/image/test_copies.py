@@ -15,7 +15,7 @@ from apppot.image import contents, copies
 from apppot.image.store import Store
 from apppot.kernel import patching
 from apppot.kernel.patching import Patched, patch
-from apppot.platform import sites
+from apppot.platform import trampolines
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,10 @@ def test_the_trampolines_are_a_segment_of_the_library(library, tmp_path):
     with open(tmp_path / "copy", "rb") as file:
         loads = [segment for segment in ELFFile(file).iter_segments() if segment["p_type"] == "PT_LOAD"]
         assert [load["p_vaddr"] for load in loads] == sorted(load["p_vaddr"] for load in loads)
-        assert loads[-1]["p_vaddr"] == address and loads[-1]["p_filesz"] == found * sites.TRAMPOLINE_SIZE
+        assert loads[-1]["p_vaddr"] == address and loads[-1]["p_filesz"] == found * trampolines.TRAMPOLINE_SIZE
         assert loads[-1]["p_flags"] == 5 and found >= 10
     shown = subprocess.run(["objdump", "-d", tmp_path / "copy"], capture_output=True, text=True, check=True).stdout
-    assert sum(f"jmp    {address + number * sites.TRAMPOLINE_SIZE:x} " in shown for number in range(found)) == found
+    assert sum(f"jmp    {address + number * trampolines.TRAMPOLINE_SIZE:x} " in shown for number in range(found)) == found
 
 
 def test_made_once_and_found_again(cache, original):
@@ -65,7 +65,7 @@ def test_made_once_and_found_again(cache, original):
 def test_who_loads_it_is_told_apart(cache, original):
     patched = Patched(cache + b"/patched")
     path, segment = patched.program(original)
-    assert path != patched.library(original) and segment.file_size % sites.TRAMPOLINE_SIZE == 0
+    assert path != patched.library(original) and segment.file_size % trampolines.TRAMPOLINE_SIZE == 0
 
 
 def test_nothing_to_patch_is_remembered(cache, tmp_path, library):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from apppot.platform import sites
+from apppot.platform import sites, trampolines
 from apppot.platform.layout import FAST_CHECKED, FAST_ENTRY, FAST_LENT
 
 NUMBERS = {2, 4, 257, 262}
@@ -80,7 +80,7 @@ def test_functions_that_make_any_call(tmp_path, name):
     (site,), others = sites.find(code, 0, len(code), NUMBERS)
     start = len(assemble(tmp_path, f"ret; {before}"))
     assert (site.start, site.displaced, site.entry) == (start, len(assemble(tmp_path, displaced)), FAST_CHECKED)
-    assert site.displaced >= sites.JUMP_SIZE and not others
+    assert site.displaced >= trampolines.JUMP_SIZE and not others
 
 
 GO = {
@@ -100,8 +100,8 @@ def test_functions_of_go(tmp_path, form):
     start = len(assemble(tmp_path, f"ret; {before}"))
     assert (site.start, site.displaced, site.entry) == (start, len(assemble(tmp_path, displaced)), FAST_LENT)
     assert code[site.syscall:site.syscall + 2] == b"\x0f\x05" and not others
-    made = sites.trampoline(code, site, 0x40a040, 0x401000 + site.syscall)
-    assert sites.read_trampoline(made, 0x40a040) == (0x401000 + site.syscall, site.syscall - site.start)
+    made = trampolines.trampoline(code, site, 0x40a040, 0x401000 + site.syscall)
+    assert trampolines.read_trampoline(made, 0x40a040) == (0x401000 + site.syscall, site.syscall - site.start)
 
 
 @pytest.mark.parametrize("form", GO)
@@ -131,11 +131,11 @@ def test_the_trampoline_and_the_jump(tmp_path):
     code = assemble(tmp_path, ".skip 16, 0x90; mov $4, %eax; mov %rdx, %rsi; mov 8(%rsp), %r10; syscall; ret; .balign 64")
     (site,), _ = sites.find(code, 0, len(code), NUMBERS)
     address, place = 0x401000, 0x40a040
-    made = sites.trampoline(code, site, place, address + site.syscall)
-    jump = sites.jump(site, address + site.start, place)
-    assert len(made) == sites.TRAMPOLINE_SIZE and len(jump) == site.displaced
-    assert sites.read_trampoline(made, place) == (address + site.syscall, site.syscall - site.start)
-    assert sites.read_trampoline(code[:64], address) is None
+    made = trampolines.trampoline(code, site, place, address + site.syscall)
+    jump = trampolines.jump(site, address + site.start, place)
+    assert len(made) == trampolines.TRAMPOLINE_SIZE and len(jump) == site.displaced
+    assert trampolines.read_trampoline(made, place) == (address + site.syscall, site.syscall - site.start)
+    assert trampolines.read_trampoline(code[:64], address) is None
 
     def disassembled(data, at):
         (tmp_path / "raw").write_bytes(data)
