@@ -10,7 +10,6 @@
 """
 
 import fcntl
-import json
 import os
 from contextlib import suppress
 from stat import S_ISDIR
@@ -24,22 +23,22 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Cow:
-    """An open COW directory. Make one with `open` or `temporary`; end with `close`."""
+    """An open COW directory. Make one with `open`; end with `close`."""
 
-    def __init__(self, path, lock, data, temporary=False):
+    def __init__(self, path, lock, data, of_one_run):
         self.path = path
         self.upper = path + b"/upper"
         self.work = path + b"/work"
         self.ownership_log = path + b"/ownership.log"
         self.data = data              # contents of cow.json
-        self.is_temporary = temporary
+        self._of_one_run = of_one_run
         self._lock = lock
 
     @classmethod
     def open(cls, path, create=True, lock=None):
         """Open the COW directory `path`, making it if it is missing or empty.
 
-        lock: the descriptor of its file `lock` where the caller holds that already; `close` closes it.
+        lock: the descriptor of its file `lock` where the caller holds that already, of a COW of one run; `close` closes it.
         """
         path = os.path.abspath(os.fsencode(path))
         try:
@@ -60,7 +59,8 @@ class Cow:
             raise AppPotError(f"COW {name} is not empty and has no cow.json; name a new or an empty directory")
         if b"cow.json" not in found and not create:
             raise AppPotError(f"COW {name} has no cow.json: it is no COW directory")
-        if lock is None:
+        of_one_run = lock is not None
+        if not of_one_run:
             lock = os.open(path + b"/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             _take(lock, name)
@@ -69,7 +69,7 @@ class Cow:
                 graft.recover(path)
             data = _read(path, name) if b"cow.json" in found else {"format": FORMAT, "version": VERSION,
                                                                    "mountpoints": []}
-            self = cls(path, lock, data)
+            self = cls(path, lock, data, of_one_run)
             os.makedirs(self.upper, 0o755, exist_ok=True)
             os.makedirs(self.work, 0o700, exist_ok=True)
             for directory in (self.upper, self.work):
@@ -88,22 +88,14 @@ class Cow:
             os.close(lock)
             raise
 
-    @classmethod
-    def temporary(cls, parent):
-        """A new COW directory in `parent`, to be thrown away at the end."""
-        parent = os.fsencode(parent)
-        try:
-            path = parent + b"/apppot-cow-" + os.urandom(8).hex().encode()
-            os.mkdir(path, 0o700)
-        except OSError as error:
-            raise AppPotError(f"can't make a COW directory in {os.fsdecode(parent)}: {error.strerror}; "
-                              "name one with --cow") from error
-        self = cls.open(path)
-        self.is_temporary = True
-        return self
-
     def save(self):
-        """Write cow.json."""
+        """Write cow.json, but for a COW of one run: nobody opens that again (`keep`)."""
+        if not self._of_one_run:
+            self.keep()
+
+    def keep(self):
+        """Write cow.json for whom is to read it."""
+        import json                        # takes as long as all else that is done here
         new = self.path + b"/cow.json.new"
         with open(new, "w", encoding="utf-8") as file:
             json.dump(self.data, file, indent=1)
@@ -133,14 +125,11 @@ class Cow:
             known.extend(new)
             self.save()
 
-    def close(self, discard=None):
-        """Let go of it. discard: remove it; default: if it is temporary."""
-        if self._lock is None:
-            return
-        if self.is_temporary if discard is None else discard:
-            remove_tree(self.path)
-        os.close(self._lock)
-        self._lock = None
+    def close(self):
+        """Let go of it."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def __enter__(self):
         return self
@@ -168,6 +157,7 @@ def _take(lock, name):
 
 
 def _read(path, name):
+    import json
     try:
         with open(path + b"/cow.json", encoding="utf-8") as file:
             data = json.load(file)

@@ -4,7 +4,6 @@ The rule is documented in apppot-start(1).
 """
 
 import os
-import re
 
 from apppot.image.image import Config
 from apppot.vfs import users
@@ -24,9 +23,10 @@ _LEFT_OUT = {b"HOME", b"USER", b"LOGNAME", b"USERNAME", b"MAIL", b"SHELL", b"PWD
 _LEFT_OUT_STARTS = (b"APPPOT_", b"BASH_FUNC_", b"SUDO_", b"SSH_", b"GPG_", b"DBUS_", b"AWS_", b"AZURE_", b"GOOGLE_",
                     b"VAULT_")
 
-# A variable with one of these words in its name may be a secret, and is passed on only by --env.
-_SECRET = re.compile(rb"(?:^|_)(?:\w*TOKENS?|\w*SECRETS?|\w*PASSW(?:OR)?D|\w*PASSPHRASE|PASS|\w*CREDENTIALS?|CREDS|\w*KEYS?|JWT|"
-                     rb"COOKIES?|AUTH|SOCK|SOCKET)(?:$|_)", re.IGNORECASE | re.ASCII)
+# A variable that has one of these words in its name, or one that ends so, may be a secret, and is passed on only by --env.
+_SECRET_WORDS = {b"PASS", b"CREDS", b"JWT", b"COOKIE", b"COOKIES", b"AUTH", b"SOCK", b"SOCKET"}
+_SECRET_ENDS = (b"TOKEN", b"TOKENS", b"SECRET", b"SECRETS", b"PASSWORD", b"PASSWD", b"PASSPHRASE", b"CREDENTIAL", b"CREDENTIALS",
+                b"KEY", b"KEYS")
 # What starts the processes of an MPI job tells them where they meet; mpirun, hydra and srun do so by these.
 _OF_LAUNCHERS = (b"PMI_", b"PMIX_", b"OMPI_", b"PRTE_", b"HYDRA_", b"HYDI_", b"I_MPI_", b"MPI_")
 
@@ -51,7 +51,8 @@ def is_passed_on(name):
     """Whether the caller's variable `name` goes to the guest by itself."""
     if name in _LEFT_OUT or name.startswith(_LEFT_OUT_STARTS):
         return False
-    return name.startswith(_OF_LAUNCHERS) or _SECRET.search(name) is None
+    words = name.upper().split(b"_")
+    return name.startswith(_OF_LAUNCHERS) or not any(word in _SECRET_WORDS or word.endswith(_SECRET_ENDS) for word in words)
 
 
 def make(machine, user, config=None, host_environment=None):

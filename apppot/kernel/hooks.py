@@ -6,21 +6,21 @@ Nothing of the host is needed: a hook may be a static program.
 """
 
 import os
-import re
 from stat import S_IFREG
 
 from apppot.errors import STATUS_FAILED, AppPotError
 from apppot.vfs.caller import KERNEL
 
 DIRECTORY = b"/etc/apppot/rc.d"
-_NAME = re.compile(rb"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
+_IN_NAMES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 _SHOWN = 4000            # bytes of a failed hook's output
 
 
 def find(ns):
     """Guest paths of the hooks, in their order."""
     try:
-        names = sorted(name for name, *_ in ns.readdir(KERNEL, ns.resolve(KERNEL, DIRECTORY)) if _NAME.fullmatch(name))
+        names = sorted(name for name, *_ in ns.readdir(KERNEL, ns.resolve(KERNEL, DIRECTORY))
+                       if not name.startswith(b".") and not name.translate(None, _IN_NAMES))
     except OSError:
         return []
     return [path for path in (DIRECTORY + b"/" + name for name in names) if _is_hook(ns, path)]

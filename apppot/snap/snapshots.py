@@ -170,6 +170,7 @@ class Snapshots:
 
         shown: the file's name for messages.
         """
+        self.cow.keep()
         place = graft.begin(self.cow.path)
         try:
             merge = unpack(path, self.present(), place, self.uid, self.gid, self.protected(), self._check, force,

@@ -58,23 +58,27 @@ def test_a_run_killed_while_making_one(tmp_path):
     assert (path / "cow.json").exists()
 
 
-def test_temporary_ones_go_away_whatever_is_in_them(tmp_path):
-    cow = Cow.temporary(tmp_path)
+def test_trees_are_removed_whatever_is_in_them(tmp_path):
+    cow = Cow.open(tmp_path / "cow")
     os.makedirs(cow.upper + b"/a/b/c")
     os.symlink("/etc", cow.upper + b"/a/link")
     open(cow.upper + b"/a/b/c/f", "w").close()
     os.chmod(cow.upper + b"/a/b/c", 0)
     os.chmod(cow.upper + b"/a/b", 0)
     cow.close()
+    remove_tree(cow.path)
     assert os.listdir(tmp_path) == []
 
 
-def test_keeping_and_discarding(tmp_path):
-    Cow.temporary(tmp_path).close(discard=False)
-    kept = os.listdir(os.fsencode(tmp_path))
-    assert len(kept) == 1
-    Cow.open(os.fsencode(tmp_path) + b"/" + kept[0]).close(discard=True)
-    assert os.listdir(tmp_path) == []
+def test_one_of_one_run_has_no_description_unless_somebody_is_to_read_it(tmp_path):
+    cow = Cow.open(tmp_path, lock=os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT))
+    cow.note_image(b"/images/a")
+    cow.add_mountpoints([b"/mnt"])
+    assert sorted(os.listdir(tmp_path)) == ["lock", "upper", "work"]
+    cow.keep()
+    cow.reload()
+    assert (cow.data["image"], cow.mountpoints) == ("/images/a", [b"/mnt"])
+    cow.close()
 
 
 def test_very_deep_trees_are_removed(tmp_path):
@@ -94,8 +98,6 @@ def test_an_unwritable_place(tmp_path):
     os.chmod(tmp_path, 0o555)
     with pytest.raises(AppPotError, match="Permission denied"):
         Cow.open(tmp_path / "cow")
-    with pytest.raises(AppPotError, match="Permission denied"):
-        Cow.temporary(tmp_path)
 
 
 def test_directory_images(tmp_path):

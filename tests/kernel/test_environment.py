@@ -10,7 +10,7 @@ from apppot.kernel.environment import is_passed_on
     "DBUS_SESSION_BUS_ADDRESS", "APPPOT_IMAGE", "AWS_SESSION", "AZURE_TENANT", "GITHUB_TOKEN", "GH_TOKEN", "SLURM_JWT",
     "BEARER_TOKEN", "BEARER_TOKEN_FILE", "OPENAI_API_KEY", "API_KEYS", "MYSQL_PASSWORD", "PGPASSWORD", "DB_PASSWD",
     "CLIENT_SECRET", "client_secret", "GOOGLE_APPLICATION_CREDENTIALS", "KRB5CCNAME", "PULSE_COOKIE", "DOCKER_AUTH",
-    "TMUX_SOCKET", "BORG_PASSPHRASE", "SIGNINGKEY",
+    "TMUX_SOCKET", "BORG_PASSPHRASE", "SIGNINGKEY", "a.token", "Pass", "MY_CREDS_FILE", "SSH_KEYS_DIR",
 ])
 def test_what_may_be_a_secret_or_names_the_host_is_left_out(name):
     assert not is_passed_on(name.encode())

@@ -268,7 +268,7 @@ class Builder:
 
     def _in_machine(self, place, layers, cow, words, env, binds=()):
         path = cow.path
-        cow.close(discard=False)            # the machine opens it
+        cow.close()                         # the machine opens it
         machine = Machine(image=place, lowers=[*layers, place], cow=path, root=True, clean_env=True, entrypoint=[],
                           env=self._variables() | dict(env), job_dir=b"/", workdir=b"/", binds=list(binds),
                           command=list(words), quiet=True, discard=True)
