@@ -13,7 +13,8 @@ from tests.guest import make_tree
 from tests.guest.conftest import environment, start_command
 
 TIMED = """
-import mmap, os, time
+import mmap, os, subprocess, time
+run = lambda *words: subprocess.run(words, stdout=subprocess.DEVNULL)
 {setting}
 def work():
     {work}
@@ -33,6 +34,11 @@ WORK = {
     "open and close": ("", "for n in range(200_000): os.close(os.open('/usr/bin/env', os.O_RDONLY))"),
     "making and removing files": ("os.makedirs('/tmp/a/b')", "for n in range(50_000): os.close(os.open('/tmp/a/b/x', os.O_CREAT)); "
                                   "os.unlink('/tmp/a/b/x')"),
+    "walking a tree": ("", "for n in range(3): run('find', '/usr', '-size', '+100k')"),
+    "reading many files": ("", "for n in range(3): run('grep', '-r', 'no such text', '/usr/include', '/usr/lib/python3.11')"),
+    "starting programs": ("", "for n in range(10): run('python3', '-c', 'import json, http.client, unittest')"),
+    "compiling": ("open('a.c', 'w').write('#include <stdio.h>\\nint main(void) { return puts(\"\") < 0; }')",
+                  "for n in range(5): run('gcc', '-O2', '-o', 'a', 'a.c')"),
 }
 
 
