@@ -11,7 +11,8 @@ FAST_HITS = FAST_STATE + 0x808     # its `hits`, 4 bytes for each of so many num
 HITS = 512
 FAST_CWD = FAST_STATE + 0x1118     # its `cwd`
 TLB_OFFSET = 0x1200000             # of the translation cache in the window
-HOWS = WINDOW_BASE + TLB_OFFSET + 0x800     # in its first page: platform/hows.py
+REMOVED = WINDOW_BASE + TLB_OFFSET + 0x400  # in its first page: Tlb.inode_removed
+HOWS = WINDOW_BASE + TLB_OFFSET + 0x800     # and platform/hows.py
 
 GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the `syscall`
 GADGET_RETURN = GADGET + 2

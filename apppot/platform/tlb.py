@@ -7,7 +7,7 @@ called. Both are raised after a change and before the call that made it is answe
 
 import struct
 
-from apppot.platform.layout import TLB_OFFSET
+from apppot.platform.layout import REMOVED, TLB_OFFSET, WINDOW_BASE
 
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 232
 DIRECTORY, NAME, CWD, LIBRARY = 1, 2, 3, 4 # key spaces
@@ -20,12 +20,13 @@ CWD_UNKNOWN, CWD_KNOWN, CWD_SHARED = range(3)  # what it knows of its current di
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
 SIZE = 0x1000 + ENTRIES * _ENTRY_SIZE      # of header and entries, from TLB_OFFSET on
-_HEADER = struct.Struct("<9I")
+_HEADER = struct.Struct("<10I")
 _ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
 _WORD = struct.Struct("<I")
 _MASK = 0xFFFFFFFFFFFFFFFF
 _HOSTS = 20000                             # host directories whose entries are known
 _GOLDEN = 0x9E3779B97F4A7C15
+_SHARE = 1 << 57                           # of hashes, for each place in `seen` of stub/fast.h
 
 
 class Tlb:
@@ -37,7 +38,7 @@ class Tlb:
     def __init__(self, memory, uid, gid, by_flags=False):
         self._memory, self._on, self._by_flags = memory, 1, by_flags
         self.generation = self.names = 1
-        self._recorded = self._unsettled = self._named = 0
+        self._recorded = self._unsettled = self._named = self._removals = 0
         self._uid, self._gid = uid, gid
         self._places = {}                  # host directory -> offsets of entries that lead there, in this generation
         self._next = {}                    # hash -> how often its places were taken, to take them in turn
@@ -45,7 +46,7 @@ class Tlb:
 
     def _header(self):
         _HEADER.pack_into(self._memory, TLB_OFFSET, self._on, self.generation, self.names, self._recorded, self._uid, self._gid,
-                          self._unsettled, self._by_flags, self._named)
+                          self._unsettled, self._by_flags, self._named, self._removals)
 
     def switch_off(self):
         """From now on the stub answers nothing, in no process."""
@@ -68,6 +69,13 @@ class Tlb:
                 _WORD.pack_into(memory, place, sequence)
                 _WORD.pack_into(memory, place + 12, 0)
                 _WORD.pack_into(memory, place, sequence + 1 & 0xFFFFFFFF)
+
+    def inode_removed(self, key):
+        """Void what processes remember of the removed directory with this inode (st_dev, st_ino): a new one may get that."""
+        self._removals = self._removals + 1 & 0xFFFFFFFF
+        self._header()
+        place = REMOVED - WINDOW_BASE + ((key[0] * 31 + key[1]) * _GOLDEN & _MASK) // _SHARE * _WORD.size
+        _WORD.pack_into(self._memory, place, _WORD.unpack_from(self._memory, place)[0] + 1 & 0xFFFFFFFF)
 
     def names_changed(self):
         self.names += 1

@@ -39,6 +39,7 @@ struct header {
     uint32_t unsettled;                 /* grows when a symlink is made or moved; odd: that is going on */
     uint32_t by_flags;                  /* the filter lets openat2 pass with a `struct open_how` of HOWS only */
     uint32_t named;                     /* the machine has a host or domain name of its own */
+    uint32_t removals;                  /* of directories; REMOVED has them by their places in `seen`, and is counted up after this */
 };
 
 /* Ways to open a file, see apppot/platform/hows.py. The first is that of all_plain(); no other ever changes once it is there. */
@@ -82,7 +83,7 @@ _Static_assert(sizeof(struct inode) == 64, "records are indexed by the superviso
  * A guest that writes here deceives itself alone; Landlock is the wall. */
 enum { SEEN = 128, WALKED = 256 };
 struct seen {
-    uint64_t what, proof;               /* generation, flags and mount; the same and the directory's identity, see `remember` */
+    uint64_t what, proof;               /* generation, flags and mount; the same and the directory's identity, see `proof_of` */
 };
 struct state {
     uint32_t mode, loading;             /* whether the dynamic loader may open the C library yet */

@@ -67,15 +67,17 @@ int find(struct name *n, uint32_t length, uint32_t space) {
     return 0;
 }
 
-static volatile struct seen *place_of(uint64_t dev, uint64_t ino) {
-    return &state()->seen[(dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 57];
-}
+/* The number of a directory's place in `seen`. */
+static uint32_t place_of(uint64_t dev, uint64_t ino) { return (dev * 31 + ino) * 0x9E3779B97F4A7C15 >> 57; }
 
-static uint64_t proof_of(uint64_t dev, uint64_t ino, uint64_t what) { return dev * 0x9E3779B97F4A7C15 ^ ino ^ what; }
+/* An inode number is used again: so how often directories of this place were removed belongs to it. */
+static uint64_t proof_of(uint64_t dev, uint64_t ino, uint64_t what) {
+    return dev * 0x9E3779B97F4A7C15 ^ ino ^ what ^ ((volatile uint32_t *)REMOVED)[place_of(dev, ino)] * 0xC2B2AE3D27D4EB4F;
+}
 
 /* Finds the entry of the directory (dev, ino) itself. */
 int find_directory(struct name *n) {
-    volatile struct seen *s = place_of(n->dev, n->ino);
+    volatile struct seen *s = &state()->seen[place_of(n->dev, n->ino)];
     uint64_t what = s->what;
     if (s->proof == proof_of(n->dev, n->ino, what) && (uint32_t)what == header()->directories) {
         n->kind = PURE;
@@ -105,15 +107,18 @@ int searchable(struct name *n) { return !(n->flags & FOR_ROOT) || state()->mode 
 /* Another thread may write or read at the same place: two halves that don't belong together are nobody's entry. */
 void remember(struct name *n, int fd) {
     struct stat64 st;
-    if (CALL4(NR_newfstatat, fd, "", &st, AT_EMPTY_PATH) || (st.mode & S_IFMT) != S_IFDIR
+    uint32_t removals = header()->removals;         /* it may be removed already, or just now */
+    if (CALL4(NR_newfstatat, fd, "", &st, AT_EMPTY_PATH) || (st.mode & S_IFMT) != S_IFDIR || !st.nlink
         || !unrecorded(st.dev, st.ino))             /* who may search it, and make names in it? */
         return;
-    volatile struct seen *s = place_of(st.dev, st.ino);
+    volatile struct seen *s = &state()->seen[place_of(st.dev, st.ino)];
     /* A directory of the upper layer may hold markers, which no listing shows: that is for the supervisor to see. */
     uint16_t flags = (uint16_t)(n->flags & ~(n->flags & WRITABLE && !(n->flags & VERIFY) ? LISTABLE : 0));
     uint64_t what = n->generation | (uint64_t)flags << 32 | (uint64_t)(uint16_t)n->mount << 48;
+    uint64_t proof = proof_of(st.dev, st.ino, what);
+    if (header()->removals != removals) return;
     s->what = what;
-    s->proof = proof_of(st.dev, st.ino, what);
+    s->proof = proof;
 }
 
 /* The current directory as this process remembers it. Another thread may be writing the same, or chdir be under way:

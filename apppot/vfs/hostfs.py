@@ -166,16 +166,23 @@ class HostFS(OnDisk):
             call(node.name, dir_fd=fd)
         finally:
             os.close(fd)
-        if removed is not None:
-            self.ownership.forget(removed)
+        self._lost(node, removed)
         self._changed(node)
 
     def _to_forget(self, node, directory):
-        """The os.stat_result of a file whose record ends when this name of it in the open directory is gone; or None."""
-        if not self.ownership.records:
+        """The os.stat_result of what is gone with this name in the open directory, if anything is kept of it by inode; else None."""
+        if node.kind != S_IFDIR and not self.ownership.records:
             return None
         st = os.lstat(node.name, dir_fd=directory)
         return st if st.st_nlink == 1 or node.kind == S_IFDIR else None
+
+    def _lost(self, node, removed):
+        if removed is None:
+            return
+        if self.ownership.records:
+            self.ownership.forget(removed)
+        if node.kind == S_IFDIR:
+            self.namespace.cache.inode_removed((removed.st_dev, removed.st_ino))
 
     def rename(self, caller, old, new, flags):
         self.may_change(caller, old.parent, old)
@@ -186,8 +193,7 @@ class HostFS(OnDisk):
             try:
                 replaced = self._to_forget(new, there) if new.kind and not flags & abi.RENAME_EXCHANGE else None
                 abi.renameat2(here, old.name, there, new.name, flags)
-                if replaced is not None:
-                    self.ownership.forget(replaced)
+                self._lost(new, replaced)
             finally:
                 os.close(there)
         finally:

@@ -126,6 +126,7 @@ class Overlay(UpperLayer):
         self.raise_directory(above)
         lowers = directory.lowers
         alone = directory if not (lowers or directory.whiteouts or node.name in above.whiteouts) else None
+        gone = lstat(directory.upper) if alone else None
         try:
             self._empty(directory)
             if directory.upper is not None:
@@ -136,6 +137,8 @@ class Overlay(UpperLayer):
             self._gone(above, node)
             raise
         self._gone(above, node, alone)
+        if alone:
+            self.namespace.cache.inode_removed((gone.st_dev, gone.st_ino))
         self.namespace.host_names.directory_moved(node.path, None, lowers)
 
     def _check_empty(self, caller, directory):

@@ -33,6 +33,9 @@ class NoCache:
     def directory_removed(self, host):
         """A directory of one layer, which was empty, is gone from its place on the host."""
 
+    def inode_removed(self, key):
+        """The host directory with this inode (st_dev, st_ino) is gone, and one with another name may get that."""
+
     def names_changed(self):
         """What a name in a merged directory or a symlink leads to may have changed, or the name of a directory."""
 

@@ -139,6 +139,45 @@ shutil.rmtree("d"), [os.unlink(name) for name in os.listdir(".")]
 """
 
 
+REUSE = """
+import os
+def told(call, *args, **more):
+    try:
+        return call(*args, **more)
+    except OSError as error:
+        return os.strerror(error.errno)
+def opened(place, way):
+    os.mkdir(place)
+    fd = os.open(place, way | os.O_DIRECTORY)
+    return fd, os.fstat(fd).st_ino
+reused = 0
+for there, then in ("/tmp", "/home/user/job"), ("/home/user/job", "/tmp"):
+    for round in range(60):
+        fd, number = opened(f"{there}/top", os.O_RDONLY)
+        os.mkdir("sub", dir_fd=fd)
+        sub = os.open("sub", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        gone = {number, os.fstat(sub).st_ino}
+        os.close(sub), os.rmdir("sub", dir_fd=fd), os.close(fd), os.rmdir(f"{there}/top")
+        fd, number = opened(f"{then}/new", os.O_PATH)
+        reused += number in gone
+        os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=fd))
+        for other in "/tmp", "/home/user/job":
+            print(then, other, told(os.rename, "file", f"{other}/moved", src_dir_fd=fd), told(os.unlink, f"{other}/moved"))
+            os.close(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=fd))
+        os.unlink("file", dir_fd=fd), os.close(fd), os.rmdir(f"{then}/new")
+import sys
+print("reused", reused, file=sys.stderr)
+"""
+
+
+def test_an_inode_that_is_used_again(run_guest, job):
+    """What a process knows of a directory is not for the next one with its inode: here on the same file system, but another mount."""
+    told = [run_guest("python3", "-S", "-c", REUSE, options=["--isolation", isolation], env={"TMPDIR": str(job.parent)}, check=True)
+            for isolation in ("standard", "strict")]
+    assert told[0].stdout == told[1].stdout
+    assert "Invalid cross-device link" in told[0].stdout
+
+
 def test_every_way_to_open(run_guest):
     """More than the table of known ways has room for."""
     told = {level: run_guest("python3", "-S", "-c", OPENS, options=["--root", "--isolation", isolation], landlock=landlock, check=True).stdout

@@ -1,5 +1,5 @@
 /* Threads remember and find two directories, each with flags and a mount of its own, that share a place in the stub's memory:
- * seen DIRECTORY... Its status is 1 when one was found with anything else. */
+ * seen DIRECTORY... Its status is 1 when one was found with anything else, 5 when one was that has been removed. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -54,6 +54,26 @@ static void map(unsigned long address, unsigned long size) {
     if (mmap((void *)address, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED) exit(2);
 }
 
+/* The supervisor removes a directory: its inode number may be another's then. */
+static void removed(struct directory *d) {
+    ((struct header *)TLB_BASE)->removals++;
+    for (int i = 0; i < SEEN; i++) ((uint32_t *)REMOVED)[i]++;
+}
+
+static int forgets(struct directory *d, const char *path) {
+    struct name n;
+    keep(d);
+    if (!known(d, &n)) return 0;
+    removed(d);
+    if (known(d, &n)) return 0;
+    keep(d);                                /* the next one with this inode */
+    if (!known(d, &n)) return 0;
+    removed(d);
+    rmdir(path);
+    keep(d);                                /* it was opened before */
+    return !known(d, &n);
+}
+
 int main(int argc, char **argv) {
     struct name n;
     pthread_t threads[4];
@@ -71,5 +91,6 @@ int main(int argc, char **argv) {
     }
     for (int i = 0; i < 4; i++) pthread_create(&threads[i], 0, i < 2 ? keeps : looks, &both[i % 2]);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
-    return wrong ? 1 : !found ? 4 : 0;
+    if (wrong || !found) return wrong ? 1 : 4;
+    return forgets(&both[0], argv[1]) ? 0 : 5;
 }
