@@ -3,7 +3,6 @@
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tarfile
@@ -13,23 +12,21 @@ from pathlib import Path
 from tests.virtual import disk
 
 LEFT_OUT = {".git", ".work", ".ci-work", "build", "__pycache__", ".pytest_cache", ".hypothesis"}
-KERNEL = "root=/dev/vda rw console=ttyS0 quiet panic=-1 systemd.show_status=no"
+COMMAND_LINE = "root=/dev/vda rw console=ttyS0 quiet panic=-1 systemd.show_status=no"
 QEMU = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-machine", "q35", "-cpu", "max", "-display", "none", "-monitor", "none",
         "-nic", "none", "-no-reboot"]
 FIRMWARE = 5  # seconds that it may take to begin
 LAST_LINES = 30  # of the kernel's console, when the computer ended by itself
 
 
-def run(job: dict, *, memory: int, processors: int, seconds: int, append: str, tcg: bool) -> int:
+def run(job: dict, *, kernel: str, memory: int, processors: int, seconds: int, append: str, tcg: bool) -> int:
     """The exit status of the job; 124: it took longer than `seconds`. job: what inside.py reads. memory: MiB."""
-    place = disk.directory()
-    # SIGTERM must end the machine and remove its files as SIGINT does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    place = disk.directory(kernel)
     with tempfile.TemporaryDirectory(prefix="apppot-virtual-") as directory:
         scratch = Path(directory)
         pack(scratch / "job.tar", job)
         command = [*QEMU, "-accel", "tcg,thread=multi" if tcg or not kvm_works() else "kvm", "-smp", str(processors), "-m", str(memory),
-                   "-kernel", place / "vmlinuz", "-initrd", place / "initrd", "-append", f"{KERNEL} {append}".strip(),
+                   "-kernel", place / "vmlinuz", "-initrd", place / "initrd", "-append", f"{COMMAND_LINE} {append}".strip(),
                    "-drive", f"file={place}/disk.img,if=virtio,format=raw,snapshot=on",
                    "-drive", f"file={scratch}/job.tar,if=virtio,format=raw,read-only=on",
                    "-serial", f"file:{scratch}/console", "-serial", "stdio", "-serial", f"file:{scratch}/status"]

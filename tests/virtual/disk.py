@@ -9,6 +9,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,8 +22,9 @@ SOURCE = Path(__file__).parents[2]
 RECIPE = 1  # to be raised when this file makes something else from the same packages
 PACKAGES = """
     acl btrfs-progs bubblewrap busybox-static dbus dbus-user-session dosfstools e2fsprogs exfatprogs fdisk gcc git kmod libc6-dev
-    libpam-systemd linux-image-cloud-amd64 make musl-tools procps python3 quota squashfs-tools strace sudo systemd-sysv uidmap xfsprogs zstd
+    libpam-systemd make musl-tools procps python3 quota squashfs-tools strace sudo systemd-sysv uidmap xfsprogs zstd
 """.split()
+KERNEL = "linux-image-cloud-amd64"
 PYTHON = "3.11"  # of the suite
 ACCOUNT, UID = "tester", 1000
 TREES = "/opt/apppot-tests"  # APPPOT_TEST_CACHE in the computer
@@ -74,9 +76,9 @@ def requirements() -> list[str]:
     return [*project["dependencies"], *project["optional-dependencies"]["test"]]
 
 
-def key() -> str:
-    """Name of the disk in the cache: changes with everything that goes onto it."""
-    recipe = [make_tree.SUITE, str(RECIPE), make_tree.key(), SERVICE, FURNISH, *sorted(PACKAGES), *sorted(requirements())]
+def key(kernel: str) -> str:
+    """Name of the disk in the cache: changes with everything that goes onto it. kernel: the suite that it is of."""
+    recipe = [make_tree.SUITE, kernel, str(RECIPE), make_tree.key(), SERVICE, FURNISH, *sorted(PACKAGES), *sorted(requirements())]
     return "virtual-" + hashlib.sha256("\n".join(recipe).encode()).hexdigest()[:12]
 
 
@@ -86,28 +88,29 @@ def check_tools() -> None:
         raise SystemExit(f"tests.virtual: please run: apt-get install --no-install-recommends {' '.join(missing)}")
 
 
-def directory() -> Path:
+def directory(kernel: str) -> Path:
     """Where disk.img, vmlinuz and initrd are, made if need be. SystemExit with a line that says what went wrong."""
-    shared = make_tree.SHARED_BY_ROOT / key()
+    name = key(kernel)
+    shared = make_tree.SHARED_BY_ROOT / name
     if not os.environ.get("APPPOT_TEST_CACHE") and shared.exists() and shared.stat().st_uid == 0:
         return shared
     cache = make_tree.private(make_tree.cache_dir())
-    target = cache / key()
+    target = cache / name
     if not target.exists():
         with open(cache / "lock-virtual", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not target.exists():
-                make(target)
+                make(target, kernel)
     return target
 
 
-def make(target: Path) -> None:
+def make(target: Path, kernel: str) -> None:
     tree = make_tree.tar(target.parent)
     print("tests.virtual: making the disk, once; this takes some minutes", file=sys.stderr)
     with scratch_directory(target.parent) as scratch:
         scratch.chmod(0o755)
         install_python_packages(scratch / "python")
-        packages = install_packages(scratch)
+        packages = install_packages(scratch, kernel)
         (scratch / "service").write_text(SERVICE)
         made = scratch / "made"
         made.mkdir(mode=0o755)
@@ -143,19 +146,32 @@ def install_python_packages(target: Path) -> None:
                                  *requirements()])
 
 
-def install_packages(scratch: Path) -> Path:
-    """The tar of the suite with PACKAGES."""
+def sources(kernel: str) -> str:
+    """As make_tree's, and the kernel's suite from the same archive."""
+    found = make_tree.sources()
+    first = found.split("\n\n")[0].splitlines()
+    more = "" if kernel == make_tree.SUITE else "\n".join(f"Suites: {kernel}" if line.startswith("Suites:") else line for line in first) + "\n"
+    return f"{found}\n{more}"
+
+
+def install_packages(scratch: Path, kernel: str) -> Path:
+    """The tar of the suite with PACKAGES, and a kernel of that suite or another one."""
     made, listing = scratch / "packages.tar", scratch / "debian.sources"
-    listing.write_text(make_tree.sources())
+    listing.write_text(sources(kernel))
     step("the packages", ["mmdebstrap", f"--mode={'root' if os.getuid() == 0 else 'unshare'}", "--variant=important",
-                          f"--include={','.join(PACKAGES)}", *(f"--aptopt={line}" for line in make_tree.apt_settings()),
+                          f"--include={','.join([*PACKAGES, f'{KERNEL}/{kernel}'])}", *(f"--aptopt={line}" for line in make_tree.apt_settings()),
                           *(f"--dpkgopt=path-exclude={pattern}" for pattern in make_tree.LEFT_OUT),
                           "--aptopt=APT::Install-Recommends false", make_tree.SUITE, made, listing])
     return made
 
 
 def step(what: str, command: list, **more) -> None:
-    done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=sys.stderr, **more)
-    if done.returncode:
+    with subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, **more) as process:
+        try:
+            process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)         # apt as well; and wait: mmdebstrap removes what it has begun
+            raise
+    if process.returncode:
         raise SystemExit(f"tests.virtual: {what} could not be made: {shlex.join(map(str, command[:4]))} … ended with status "
-                         f"{done.returncode}; see the lines above")
+                         f"{process.returncode}; see the lines above")
