@@ -50,6 +50,16 @@ class Terminal:
         self.seen = self.seen[found.end():]
         return found
 
+    def wait_for_readline(self, timeout=20):
+        """Until the shell waits for a key. Between its prompt and that it keeps signals for itself until a key comes, and readline gives
+        the terminal the size that it had before, natively too."""
+        pselect6 = "270 "
+        guest = next(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(pid) == self.process.pid)
+        deadline = time.monotonic() + timeout
+        while not Path(f"/proc/{guest}/syscall").read_text().startswith(pselect6):
+            assert time.monotonic() < deadline, "the shell does not wait for a key"
+            time.sleep(0.01)
+
     def end(self, timeout=20):
         deadline = time.monotonic() + timeout
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -150,6 +160,7 @@ def test_window_size(bash):
     bash.expect("\n30 100\r")
     bash.type("trap 'stty size' WINCH; echo set\n")
     bash.expect("\nset")
+    bash.wait_for_readline()
     bash.resize(50, 132)
     bash.type("\n")
     bash.expect("50 132\r")
@@ -250,13 +261,7 @@ def test_stopping_apppot_start_alone(terminal):
 def test_hang_up(terminal):
     it = terminal("bash", "--norc", "--noprofile", "-i")
     it.expect(r"\$ ")
-    # A signal between its prompt and its wait for the first key bash keeps for itself until that comes, natively too.
-    pselect6 = "270 "
-    guest = next(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if parent(pid) == it.process.pid)
-    deadline = time.monotonic() + 20
-    while not Path(f"/proc/{guest}/syscall").read_text().startswith(pselect6):
-        assert time.monotonic() < deadline, "bash does not wait for a key"
-        time.sleep(0.01)
+    it.wait_for_readline()
     os.kill(it.process.pid, signal.SIGHUP)
     assert it.end() != 0
 
