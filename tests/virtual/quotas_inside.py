@@ -26,7 +26,7 @@ def disk(request):
 
 @pytest.fixture(params=("ext4", "xfs"))
 def counted(request):
-    """One whose quota counts files, too, and where removing goes on when it is used up; a full btrfs needs room to remove."""
+    """One whose quota counts files, too, and where each call was tried with it used up: not yet on btrfs."""
     yield from emptied(Path("/srv") / request.param)
 
 

@@ -8,7 +8,10 @@ static void open2(way *how, const char *path, const char *name) {
         if (CALL(how, SYS_openat2, AT_FDCWD, (long)path, (long)own, sizeof own) >= 0) ESCAPED("cut %s off by openat2 %s", path, name);
         if (CALL(how, SYS_openat, AT_FDCWD, (long)path, mode | O_TRUNC) >= 0) ESCAPED("cut %s off, mode %ld %s", path, mode, name);
     }
-    for (long at = HOWS - 64; at < HOWS + 2112; at += 4) CALL(how, SYS_openat2, AT_FDCWD, (long)path, at, 24);
+    for (long at = HOWS - 64; at < HOWS + 2112; at += 4) {
+        long fd = CALL(how, SYS_openat2, AT_FDCWD, (long)path, at, 24);     /* to read it may: it is there afterwards as before */
+        if (fd >= 0) close(fd);
+    }
 }
 
 int main(int argc, char **argv) {
