@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.test_storage import ALL, READ, squashfs  # noqa: F401: a fixture
-from tests.guest.conftest import environment, start_command
+from tests.guest.conftest import environment
 
 LACKING = "its file system has no symbolic links"
 
@@ -20,14 +20,6 @@ def disk(request):
     place.mkdir()
     yield place
     shutil.rmtree(place)
-
-
-@pytest.fixture
-def start(debian_tree, job):
-    def run(*words, cwd=job, image=debian_tree, options=(), **env):
-        return subprocess.run(start_command(*words, image=image, options=options), cwd=cwd, env=environment(**env),
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-    return run
 
 
 def one_line(done, *words):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.test_storage import ALL, READ, squashfs  # noqa: F401: a fixture
-from tests.guest.conftest import environment, start_command
+from tests.guest.conftest import environment
 
 QUOTA = os.strerror(errno.EDQUOT)
 MODES = {"standard": [], "strict": ["--isolation", "strict"], "root": ["--root"]}
@@ -61,14 +61,6 @@ def filled(place, what="data"):
     finally:
         shutil.rmtree(files)
         subprocess.run(["sync", "-f", place.parent], check=True)
-
-
-@pytest.fixture
-def start(debian_tree, job):
-    def run(*words, cwd=job, image=debian_tree, options=(), **env):
-        return subprocess.run(start_command(*words, image=image, options=options), cwd=cwd, env=environment(**env),
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-    return run
 
 
 def one_line(done, *words):
