@@ -27,6 +27,9 @@ from apppot.cli.start import main
 sys.exit(main())
 """
 
+#: --isolation, and the version of Landlock's ABI at most: before the third one files are opened in known ways only.
+LEVELS = {"standard": ("standard", None), "landlock-1": ("standard", 1), "none": ("none", None), "strict": ("strict", None)}
+
 
 def start_command(*words, image, options=(), landlock=None):
     """The command line that starts a machine. `landlock`: as if the kernel had no later version of Landlock's ABI."""

@@ -11,7 +11,7 @@ import tarfile
 import pytest
 
 from .conftest import PROGRAMS, environment
-from .test_fastpath import STRESS, TREE, expected, stress  # noqa: F401  (a fixture)
+from .test_namespace_operations import STRESS, TREE, expected, stress  # noqa: F401  (a fixture)
 
 PROGRAMS_OF_IMAGE = ("bash", "dash", "sh", "ls", "cat", "stat", "chmod", "chown", "mkdir", "env", "id", "python3", "python3.11", "sleep")
 LIBRARIES = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libexpat.so.1", "libz.so.1", "libtinfo.so.6", "libselinux.so.1",
