@@ -119,10 +119,7 @@ class LazyTree(Layer):
         try:
             os.utime(self.place + b"/image.json")
         except OSError:
-            lacking = suitable.lacks(self.place)
-            if lacking:
-                raise AppPotError(f"image {self.name}: the cache {os.fsdecode(self.place)}: {lacking}; set APPPOT_CACHE to a directory "
-                                  "on another one")
+            suitable.check_cache(self.place, f"image {self.name}")
             self._describe()
 
     def _describe(self):

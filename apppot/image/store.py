@@ -65,9 +65,7 @@ class Store:
                 os.makedirs(directory, 0o700, exist_ok=True)
             remove_dead(self.staging)
             _remove_dead_claims(self.staging)
-            lacking = suitable.lacks(self.staging)
-            if lacking:
-                raise AppPotError(f"{what}: the cache {os.fsdecode(self.staging)}: {lacking}; set APPPOT_CACHE to a directory on another one")
+            suitable.check_cache(self.staging, what)
             claim = None
             if digest is not None:
                 claim = Claim(self.staging + b"/" + digest.replace(":", "-").encode() + _CLAIM)

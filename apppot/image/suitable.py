@@ -3,6 +3,8 @@
 import os
 from errno import ENOSYS, EOPNOTSUPP, EPERM
 
+from apppot.errors import AppPotError
+
 
 def lacks(directory):
     """What of it the file system of a directory that may be written lacks, in words, or None. OSError when nothing can be made there."""
@@ -20,3 +22,10 @@ def lacks(directory):
     finally:
         os.unlink(probe)
     return None
+
+
+def check_cache(directory, what):
+    """AppPotError when the cache can't have files in a directory of its own. what: the image that they are of, for the message."""
+    lacking = lacks(directory)
+    if lacking:
+        raise AppPotError(f"{what}: the cache {os.fsdecode(directory)}: {lacking}; set APPPOT_CACHE to a directory on another one")
