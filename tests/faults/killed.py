@@ -4,7 +4,6 @@ Of every round: no process of the guest is left; what is left of files the next 
 holds each file that the guest had closed, whole.
 """
 
-import argparse
 import random
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults import campaigns
 from tests.faults.machines import Machine
 from tests.guest import make_tree
 
@@ -80,11 +80,7 @@ def campaign(place, image, rounds, longest=1.5, seed=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--longest", type=float, default=1.5, help="seconds from start to kill, at most")
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
+    chosen = campaigns.arguments("killed", __doc__.partition(":")[0] + ".", rounds=100, longest=1.5, until="kill")
     with tempfile.TemporaryDirectory() as place:
         problems, files = campaign(Path(place), make_tree.tree(), chosen.rounds, chosen.longest, chosen.seed)
     print(*problems, f"{chosen.rounds} supervisors killed, {files} closed files found again, {len(problems)} problems", sep="\n")

@@ -4,7 +4,6 @@ Whatever comes when: it ends as the guest does, or by the signal; nothing that i
 file is left.
 """
 
-import argparse
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.faults import campaigns
 from tests.faults.machines import Machine
 from tests.guest import make_tree
 
@@ -65,11 +65,7 @@ def campaign(place, image, rounds, longest, seed=None):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--longest", type=float, default=0.6, help="seconds from start to signal, at most")
-    parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
+    chosen = campaigns.arguments("signalled", __doc__.partition(":")[0] + ".", rounds=200, longest=0.6, until="signal")
     with tempfile.TemporaryDirectory() as place:
         problems = campaign(Path(place), make_tree.tree(), chosen.rounds, chosen.longest, chosen.seed)
     print(*problems, f"{chosen.rounds} signals, {len(problems)} problems", sep="\n")

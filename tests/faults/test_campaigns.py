@@ -1,5 +1,11 @@
 """Short runs of the campaigns; docs/robustness.md has the commands of long ones."""
 
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
 from tests.faults import killed, load, signalled
 
 
@@ -32,3 +38,19 @@ def test_many_machines_at_once(debian_tree, tmp_path):
 def test_ended_processes_leave_nothing_in_the_supervisor(debian_tree, tmp_path):
     early, late, _ = load.turnover(tmp_path, debian_tree, 3000)
     assert late - early < 0.5, "MiB of 2500 processes"
+
+
+@pytest.mark.parametrize("words, said", [
+    (["killed", "--rounds", "0"], "--rounds: at least 1"),
+    (["killed", "--rounds", "-3"], "--rounds: at least 1"),
+    (["killed", "--longest", "-1"], "--longest: from 0 to 3600 seconds"),
+    (["signalled", "--rounds", "0"], "--rounds: at least 1"),
+    (["signalled", "--longest", "nan"], "--longest: from 0 to 3600 seconds"),
+    (["signalled", "--longest", "1e300"], "--longest: from 0 to 3600 seconds"),
+])
+def test_nothing_to_try_is_wrong_usage(words, said):
+    module = f"tests.faults.{words[0]}"
+    done = subprocess.run([sys.executable, "-m", module, *words[1:]], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.splitlines()[-1] == f"python -m {module}: error: {said}"

@@ -37,6 +37,9 @@ def main() -> int:
     parser.add_argument("--make-only", action="store_true", help="make the disk, and print where it is")
     parser.add_argument("arguments", nargs="*", metavar="-- pytest's arguments", help="as in the checkout's directory")
     given = parser.parse_args()
+    for option in "timeout", "memory", "cpus":
+        if getattr(given, option) < 1:
+            parser.error(f"--{option}: at least 1")
     # SIGTERM must end what is running and remove its files, as SIGINT does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     disk.check_tools()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tarfile
 
+import pytest
+
 from tests.conftest import ROOT
 from tests.virtual import computer, disk
 
@@ -19,6 +21,14 @@ def test_help_names_the_tests_that_are_there():
     done = command("--help")
     assert done.returncode == 0 and "tests/virtual/*_inside.py" in done.stdout
     assert list((disk.SOURCE / "tests/virtual").glob("*_inside.py"))
+
+
+@pytest.mark.parametrize("option", ["--timeout", "--memory", "--cpus"])
+@pytest.mark.parametrize("number", ["0", "-1"])
+def test_a_computer_of_nothing_is_wrong_usage(option, number, tmp_path):
+    done = command(option, number, PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"python -m tests.virtual: error: {option}: at least 1"
 
 
 def test_missing_programs_are_named(tmp_path):
