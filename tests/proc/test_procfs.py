@@ -223,7 +223,7 @@ def test_generated_texts(proc):
     ("uptime", os.O_WRONLY, PermissionError),
     ("sys/kernel/hostname", os.O_WRONLY, PermissionError),
     ("new", os.O_WRONLY | os.O_CREAT, FileNotFoundError),
-    (f"{PID}/mounts", os.O_WRONLY, PermissionError),
+    pytest.param(f"{PID}/mounts", os.O_WRONLY, PermissionError, id="PID/mounts-1-PermissionError"),
 ])
 def test_what_can_not_be_opened(proc, path, flags, error):
     with pytest.raises(error):
