@@ -15,7 +15,7 @@ import json
 import os
 from stat import S_ISDIR
 
-from apppot.image import acl
+from apppot.image import xattrs
 from apppot.image.cow import remove_tree
 from apppot.image.names import escape, unescape
 
@@ -147,20 +147,12 @@ def _names(directory):
 def _copy_attributes(source, target):
     st = os.lstat(source)
     os.chmod(target, st.st_mode & 0o7777 | 0o700)
-    wanted = {name: os.getxattr(source, name) for name in _xattrs(source)}
-    for name in _xattrs(target):
+    wanted = {name: os.getxattr(source, name) for name in xattrs.settable(source)}
+    for name in xattrs.settable(target):
         if name not in wanted:
             os.removexattr(target, name)
     for name, value in wanted.items():
         os.setxattr(target, name, value)
-
-
-def _xattrs(path):
-    try:
-        return [name for name in os.listxattr(path, follow_symlinks=False)
-                if name.startswith("user.") or name in acl.NAMES]
-    except OSError:
-        return []
 
 
 def _mark(path):

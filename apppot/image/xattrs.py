@@ -37,6 +37,14 @@ def names(path):
     return list(found)
 
 
+def settable(path):
+    """The host's own names of what a host file has and its owner may set and remove; none where there can't be any."""
+    try:
+        return [name for name in os.listxattr(path, follow_symlinks=False) if name.startswith("user.") or name in acl.NAMES]
+    except OSError:
+        return []
+
+
 def get(path, name):
     """The value. OSError(ENODATA): there is none."""
     if is_kept(name):

@@ -10,7 +10,7 @@ import tarfile
 from stat import S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT
 
 from apppot.errors import AppPotError
-from apppot.image import acl, tarstream, xattrs
+from apppot.image import tarstream, xattrs
 from apppot.image.cow import remove_tree
 from apppot.snap.archive import USER
 from apppot.snap.members import Refused, clean, device, mtime_ns
@@ -348,7 +348,7 @@ class Staging:
         return number
 
     def _xattrs(self, path, member, directory):
-        for name in _settable(path):
+        for name in xattrs.settable(path):
             os.removexattr(path, name, follow_symlinks=False)
         for name, error in xattrs.put(path, tarstream.xattrs(member)).items():
             self.notes.append(f"/{os.fsdecode(self._canonical(path))}: attribute {name}: {error.strerror or error}")
@@ -371,11 +371,3 @@ class Staging:
         write_records(self.tree, self.ownership, self.place + b"/ownership.log")
         remove_tree(self.place + b"/work")
         self.ns.close()
-
-
-def _settable(path):
-    try:
-        return [name for name in os.listxattr(path, follow_symlinks=False)
-                if name.startswith("user.") or name in acl.NAMES]
-    except OSError:
-        return []
