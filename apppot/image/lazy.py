@@ -31,6 +31,7 @@ from apppot.image.image import Image
 from apppot.image.index import BLOCKS, GID, MODE, MTIME, NLINK, NUMBER, RDEV, REF, UID, entry_of, index_bytes, parse_index
 from apppot.image.layer import Layer
 from apppot.image.place import cache_directory
+from apppot.image.replacing import replace
 from apppot.image.tree import DamagedImage
 
 VERSION = 1
@@ -126,7 +127,7 @@ class LazyTree(Layer):
         import json
         about = {"format": "apppot-tree", "version": VERSION, "digest": self.digest, "image": self.name,
                  "kind": self.format, **self.reader.detail}
-        self._replace(self.place + b"/image.json", json.dumps(about, indent=1).encode() + b"\n")
+        replace(self.place + b"/image.json", json.dumps(about, indent=1).encode() + b"\n")
 
     def _open_filled(self):
         path = self.place + b"/filled"
@@ -267,23 +268,7 @@ class LazyTree(Layer):
         return parse_index(data)
 
     def _write_index(self, key, entries, whole=True):
-        self._replace(self.place + b"/index/" + key.encode(), index_bytes(entries, whole))
-
-    @staticmethod
-    def _replace(path, data):
-        new = path + b".%s.new" % os.urandom(6).hex().encode()
-        try:
-            with open(new, "wb", buffering=0) as file:
-                view = memoryview(data)
-                while view:
-                    view = view[file.write(view):]
-            os.rename(new, path)
-        except BaseException:
-            try:
-                os.unlink(new)
-            except OSError:
-                pass
-            raise
+        replace(self.place + b"/index/" + key.encode(), index_bytes(entries, whole))
 
     # Making
 

@@ -21,6 +21,7 @@ from bisect import bisect_left
 
 from apppot.image.layer import Layer
 from apppot.image.names import escape, unescape
+from apppot.image.replacing import replace
 
 _HEADER = struct.Struct("<8sQQQ")      # magic, inode of the top, number of inodes, number of records
 _RECORD = struct.Struct("<4q")
@@ -120,7 +121,10 @@ class UnpackedLayer(Layer):
             whole = False
         if not whole or magic != _MAGIC or top != os.lstat(self.host).st_ino:
             data = make_table(self.host, Owners.read(self.place + b"/owners"))
-            _try_to_replace(path, data)
+            try:
+                replace(path, data)
+            except OSError:      # a cache that can't be written: the table is made at each start
+                pass
             _, _, count, kinds = _HEADER.unpack_from(data)
         view = memoryview(data)[_HEADER.size:]
         self._inodes = view[:8 * count].cast("Q")
@@ -157,14 +161,3 @@ def use(place, alone=False):
         os.close(fd)
         return -1
     return fd
-
-
-def _try_to_replace(path, data):
-    """Best effort: in a cache that can't be written the table is made at each start."""
-    new = path + b".%d" % os.getpid()
-    try:
-        with open(new, "wb") as file:
-            file.write(data)
-        os.rename(new, path)
-    except OSError:
-        pass

@@ -23,6 +23,7 @@ from apppot.image import suitable
 from apppot.image.cow import remove_tree
 from apppot.image.owners import UnpackedLayer, make_table, use
 from apppot.image.place import cache_directory
+from apppot.image.replacing import replace
 from apppot.image.workplace import STUCK, Workplace, remove_dead
 
 FORMAT = "apppot-layer"
@@ -329,15 +330,4 @@ def _load(path):
 
 
 def _save(path, about):
-    new = path + b".%d.new" % os.getpid()
-    try:
-        with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
-            json.dump(about, file, indent=1)
-            file.write("\n")
-        os.rename(new, path)
-    except BaseException:
-        try:
-            os.unlink(new)
-        except OSError:
-            pass
-        raise
+    replace(path, json.dumps(about, indent=1).encode() + b"\n")
