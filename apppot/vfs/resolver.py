@@ -202,20 +202,8 @@ class Resolver:
             fail(ENOENT)
         if len(path) >= PATH_MAX:
             fail(ENAMETOOLONG)
-        root = self._place(caller.root)
-        absolute = path[0] == 47
-        if absolute and not flags & _SEARCH_LIMITS:
-            here = root
-        else:
-            here = self._place(caller.cwd if start is None else start, caller)
-        if flags & _SEARCH_LIMITS:
-            if absolute and flags & abi.RESOLVE_BENEATH:
-                fail(EXDEV)
-            root = here
+        root, here = self._begin(caller, path, start, flags)
         checks = caller.uid and (caller.virtual or bool(self.ownership.records))
-        no_xdev = flags & abi.RESOLVE_NO_XDEV
-        if no_xdev and absolute and here.mount is not self._place(caller.cwd if start is None else start).mount:
-            fail(EXDEV)
         todo = path.split(b"/")
         todo.reverse()
         keep = caller.root == b"/" and not flags
@@ -234,16 +222,11 @@ class Resolver:
             if name == b"..":
                 climbed = True
                 here.fs.search(caller, here)
-                if here is root:
-                    if flags & abi.RESOLVE_BENEATH:
-                        fail(EXDEV)
-                else:
-                    above = here.parent
-                    if no_xdev and above.mount is not here.mount:
-                        fail(EXDEV)
-                    if not here.fs.cached:
-                        keep = False
-                    here = above
+                if here is not root:
+                    keep = keep and here.fs.cached
+                    here = _above(here, flags)
+                elif flags & abi.RESOLVE_BENEATH:
+                    fail(EXDEV)
                 ending = DOTDOT
                 continue
             ending = 0
@@ -252,7 +235,7 @@ class Resolver:
             node = here.fixed.get(name)
             if node is None:
                 node = here.fs.lookup(caller, here, name)
-            elif no_xdev and node.mount is not here.mount:
+            elif flags & abi.RESOLVE_NO_XDEV and node.mount is not here.mount:
                 fail(EXDEV)
             last = not todo or not todo[0] and not any(todo)
             kind = node.kind
@@ -263,24 +246,15 @@ class Resolver:
                 links += 1
                 if links > MAX_LINKS or flags & abi.RESOLVE_NO_SYMLINKS:
                     fail(ELOOP)
-                if not here.fs.cached:
-                    keep = False
-                target = node.mount.fs.follow(caller, node)
+                keep = keep and here.fs.cached
+                target = _target(caller, node, here, root, flags)
                 if isinstance(target, bytes):
-                    if not target:
-                        fail(ENOENT)
                     if last and todo and not follow:
                         via_link = VIA_LINK
                     if target[0] == 47:
-                        if flags & abi.RESOLVE_BENEATH:
-                            fail(EXDEV)
-                        if no_xdev and root.mount is not here.mount:
-                            fail(EXDEV)
                         here = root
                     todo.extend(reversed(target.split(b"/")))
                     continue
-                if flags & (abi.RESOLVE_NO_MAGICLINKS | _SEARCH_LIMITS):
-                    fail(ELOOP if flags & abi.RESOLVE_NO_MAGICLINKS else EXDEV)
                 keep = False
                 node = target
                 kind = node.kind
@@ -296,6 +270,22 @@ class Resolver:
                 fail(ENOTDIR if kind else ENOENT)
             here = node.dir or node.mount.fs.directory(caller, node)
         return here.node.ending(ending | via_link)
+
+    def _begin(self, caller, path, start, flags):
+        """(the Directory that nothing leads above, the one that `path` begins at)."""
+        root = self._place(caller.root)
+        absolute = path[0] == 47
+        if absolute and not flags & _SEARCH_LIMITS:
+            here = root
+        else:
+            here = self._place(caller.cwd if start is None else start, caller)
+        if flags & _SEARCH_LIMITS:
+            if absolute and flags & abi.RESOLVE_BENEATH:
+                fail(EXDEV)
+            root = here
+        if absolute and flags & abi.RESOLVE_NO_XDEV and here.mount is not self._place(caller.cwd if start is None else start).mount:
+            fail(EXDEV)
+        return root, here
 
     def _remember(self, caller, path, start, directory, climbed):
         """`directory` is what the text before the last "/" of `path` leads to; climbed: through a ".."."""
@@ -349,6 +339,30 @@ class Resolver:
         if node.kind in (0, S_IFDIR) or node.host == host or node.mount.fs.copied_from(node, host):
             return node
         return None
+
+
+def _above(directory, flags):
+    """The Directory that ".." leads to."""
+    above = directory.parent
+    if flags & abi.RESOLVE_NO_XDEV and above.mount is not directory.mount:
+        fail(EXDEV)
+    return above
+
+
+def _target(caller, link, directory, root, flags):
+    """Where a symlink in a directory leads: a text that isn't empty, or the node itself behind a magic link."""
+    target = link.mount.fs.follow(caller, link)
+    if isinstance(target, bytes):
+        if not target:
+            fail(ENOENT)
+        if target[0] == 47:
+            if flags & abi.RESOLVE_BENEATH:
+                fail(EXDEV)
+            if flags & abi.RESOLVE_NO_XDEV and root.mount is not directory.mount:
+                fail(EXDEV)
+    elif flags & (abi.RESOLVE_NO_MAGICLINKS | _SEARCH_LIMITS):
+        fail(ELOOP if flags & abi.RESOLVE_NO_MAGICLINKS else EXDEV)
+    return target
 
 
 def _head(caller, path, start):
