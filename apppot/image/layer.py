@@ -14,11 +14,13 @@ class Layer:
     recorded   `record` may have an answer
     lazy       files are made while they are used: `enter`, `reach` and `content` must be called first
     devices    host directories that hold stand-ins (regular files) of device nodes
+    late       host directories that guests may have opened before their entries were made, where the kernel shows those to nobody
+               who did
     """
 
     recorded = False
     lazy = False
-    devices = frozenset()
+    devices = late = frozenset()
 
     def __init__(self, host):
         self.host = os.path.realpath(host).rstrip(b"/")

@@ -63,6 +63,8 @@ class LazyTree(Layer):
         self._whole = set()                 # inode numbers whose contents are there
         self._entries = OrderedDict()       # host directory -> {name: entry}
         self._asked = {}                    # host directory that is not whole -> names that were looked up in it
+        self.late = set()
+        self._shows_new_names = None        # suitable.shows_new_names, once it is needed
         self._told = True                   # while it is opened, the caller hears of what is wrong with it
         self._window, self.format = detect.open_window(found, below)
         try:
@@ -214,6 +216,10 @@ class LazyTree(Layer):
             return True
         if not needed and len(asked) * _PART < len(entries):
             return False
+        if self._shows_new_names is None:
+            self._shows_new_names = suitable.shows_new_names(self.place)
+        if not self._shows_new_names:
+            self.late.add(host)
         self._telling(self.make_again, host)
         return True
 

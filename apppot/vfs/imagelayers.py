@@ -45,6 +45,11 @@ class ImageLayers(OnDisk):
         layer = self._layer_of(lower)
         return layer is None or layer.complete(lower, needed)
 
+    def _is_late(self, lower):
+        """Whether the host may hide entries of a lower directory from who opened it, see `Layer.late`."""
+        layer = self._layer_of(lower)
+        return layer is not None and lower in layer.late
+
     def content(self, node):
         """The host path of a regular file whose contents are needed."""
         if self.lazy and not node.upper and node.kind == S_IFREG:

@@ -289,7 +289,7 @@ class Layers(ImageLayers):
             return directory.upper, True, False     # markers in it hide nothing, and guests can't name them
         if self.lazy and directory.upper is None and not self._complete(directory.lowers[0], needed=False):
             return None                             # the host does not know all of its names
-        if not self.plain_directory(directory):
+        if not self._has_own_names_only(directory):
             return None
         return directory.lowers[0] or b"/", False, False
 
@@ -301,6 +301,10 @@ class Layers(ImageLayers):
         return directory.data
 
     def plain_directory(self, directory):
+        return self._has_own_names_only(directory) and not (self.lazy and directory.upper is None and self._is_late(directory.lowers[0]))
+
+    def _has_own_names_only(self, directory):
+        """Whether the names in its host directory, when all are made, are those that the guest is to see."""
         lowers = directory.lowers
         if directory.upper is not None:
             return not lowers and not directory.whiteouts

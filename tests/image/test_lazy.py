@@ -11,7 +11,7 @@ import time
 import pytest
 
 from apppot.errors import AppPotError
-from apppot.image import cache, detect, lazy
+from apppot.image import cache, detect, lazy, suitable
 from apppot.image.cow import Cow
 from apppot.vfs.caller import Caller
 from apppot.vfs.namespace import Namespace
@@ -112,6 +112,18 @@ def test_a_large_directory_is_made_whole_when_many_of_its_names_are_looked_up(ma
     machine.node("/many/absent")
     assert directory.fs.native(directory) == (machine.layer.host + b"/many", False, False)
     assert len(os.listdir(machine.layer.host + b"/many")) == 300
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_who_opened_a_large_directory_before_it_was_made_whole(machine, monkeypatch, shown):
+    """On btrfs the kernel doesn't show what was made since, so the supervisor lists it; names in it are as quick as ever."""
+    monkeypatch.setattr(suitable, "shows_new_names", lambda directory: shown)
+    directory = machine.ns.directory(machine.root, machine.node("/many"))
+    assert machine.ns.plain_directory(directory.node) is shown
+    assert len(machine.names("/many")) == 300
+    assert machine.ns.plain_directory(directory.node) is shown
+    assert directory.fs.native(directory) == (machine.layer.host + b"/many", False, False)
+    assert machine.ns.plain_directory(machine.node("/deep"))                # it was whole when it was found
 
 
 @pytest.mark.parametrize("left", ["empty", "long"])

@@ -67,3 +67,31 @@ def test_the_cache_of_unpacked_images(tmp_path, without_symlinks):
     with pytest.raises(AppPotError, match="^image.tar: the cache .*no symbolic links; set APPPOT_CACHE"):
         with Store(os.fsencode(tmp_path)).new("image.tar"):
             pass
+
+
+def test_what_an_open_directory_shows(tmp_path):
+    """As it is where the tests run; python -m tests.virtual asks a btrfs."""
+    (tmp_path / "directory").mkdir()
+    fd = os.open(tmp_path / "directory", os.O_RDONLY)
+    try:
+        for name in "first", "second":
+            (tmp_path / "directory" / name).touch()
+        expected = len(os.listdir(fd)) == 2
+    finally:
+        os.close(fd)
+    before = sorted(os.listdir(tmp_path))
+    assert suitable.shows_new_names(os.fsencode(tmp_path)) is expected
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_no_room_to_find_out_what_an_open_directory_shows(tmp_path, monkeypatch):
+    real = os.mkdir
+
+    def refuse(path, *mode):
+        if path.endswith(b"/second"):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        real(path, *mode)
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(OSError, match="quota exceeded"):
+        suitable.shows_new_names(os.fsencode(tmp_path))
+    assert os.listdir(tmp_path) == []
