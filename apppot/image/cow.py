@@ -12,6 +12,7 @@
 import fcntl
 import os
 from contextlib import suppress
+from errno import EDQUOT, ENOSPC
 from stat import S_ISDIR
 
 from apppot.errors import AppPotError
@@ -19,6 +20,7 @@ from apppot.image import suitable
 
 FORMAT = "apppot-cow"
 VERSION = 1
+_FULL = (ENOSPC, EDQUOT)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,8 +46,8 @@ class Cow:
         try:
             return cls._open(path, create, lock)
         except OSError as error:
-            raise AppPotError(f"COW {os.fsdecode(path)}: {_where(error, path)}{error.strerror}; "
-                              "name a directory that you can write") from error
+            advice = "make room there, or name another directory" if error.errno in _FULL else "name a directory that you can write"
+            raise AppPotError(f"COW {os.fsdecode(path)}: {_where(error, path)}{error.strerror}; {advice}") from error
 
     @classmethod
     def _open(cls, path, create, lock):
@@ -146,14 +148,20 @@ def _where(error, path):
 
 
 def _take(lock, name):
+    """Lock it, and leave this process's number for who asks next. On a full disk, where btrfs can't even shorten a file, without."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
-        raise AppPotError(f"COW {name} is in use by another machine" + (f" (process {owner})" if owner else "")
+        alive = owner.isdigit() and os.path.exists(f"/proc/{owner}")       # else it is of an earlier machine
+        raise AppPotError(f"COW {name} is in use by another machine" + (f" (process {owner})" if alive else "")
                           + "; wait for its end, or use another --cow") from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
 
 
 def _read(path, name):

@@ -64,7 +64,7 @@ def test_copying_up_on_a_full_disk(debian_tree, mounted, tmp_path):
 def test_starting_with_no_room(debian_tree, mounted, tmp_path):
     disk = directory(tmp_path / "disk")
     one_line(mounted([("tmpfs", "size=64k,nr_inodes=3", disk)],
-                     *start_command("true", image=debian_tree, options=["--cow", disk / "cow"])), disk, "No space left")
+                     *start_command("true", image=debian_tree, options=["--cow", disk / "cow"])), disk, "No space left", "make room there")
     one_line(mounted([("tmpfs", "size=8m,nr_inodes=3", disk)], *start_command("true", image=debian_tree), TMPDIR=str(disk)), "No space")
 
 

@@ -1,5 +1,6 @@
 """The COW directory: made, found again, refused, repaired, removed."""
 
+import errno
 import json
 import os
 
@@ -28,6 +29,19 @@ def test_two_machines_do_not_share_one(tmp_path):
         with pytest.raises(AppPotError, match=f"cow is in use by another machine .process {os.getpid()}"):
             Cow.open(tmp_path / "cow")
     Cow.open(tmp_path / "cow").close()
+
+
+def test_on_a_full_disk_one_that_is_there_can_be_used(tmp_path, monkeypatch):
+    """btrfs needs room to shorten a file, the lock for one: the number of an earlier machine stays in it, and isn't shown."""
+    def full(*_):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+    Cow.open(tmp_path / "cow").close()
+    (tmp_path / "cow/lock").write_text("4194305\n")              # more than PID_MAX_LIMIT (linux/threads.h)
+    monkeypatch.setattr(os, "ftruncate", full)
+    with Cow.open(tmp_path / "cow"):
+        with pytest.raises(AppPotError, match="cow is in use by another machine; wait"):
+            Cow.open(tmp_path / "cow")
+    assert (tmp_path / "cow/lock").read_text() == "4194305\n"
 
 
 def test_other_directories_are_refused(tmp_path):
