@@ -25,7 +25,8 @@ class Target:
 
 TARGETS = {
     "stat": Target(1.5, slow_most=30),
-    **dict.fromkeys(("stat-relative", "access", "open-close", "python-start", "numpy"), Target(1.5)),
+    **dict.fromkeys(("stat-image", "stat-relative", "access", "access-image", "open-close", "open-close-image"), Target(1.5)),
+    **dict.fromkeys(("python-start", "numpy"), Target(1.5)),
     "stat-missing": Target(2),
     **dict.fromkeys(("find", "du", "grep", "tar-c"), Target(2)),
     **dict.fromkeys(("tar-x-job", "tar-x-tmp", "rm-job", "rm-tmp"), Target(2.5)),

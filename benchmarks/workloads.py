@@ -106,11 +106,14 @@ AT_ONCE = (1, 2, 4)
 _REFRESH = "git -C repository update-index -q --refresh || true"
 
 CALLS = [
-    call("stat", "a file of the tree"),
+    call("stat", "/etc/passwd, which AppPot has in the upper layer: it put the user in"),
+    call("stat-image", "/usr/include/stdio.h, which is the image's"),
     call("stat-missing", "a name that is not there"),
     call("stat-relative", "a file in the job directory, by relative name"),
-    call("access", "a file of the tree"),
-    call("open-close", "a file of the tree, to read"),
+    call("access", "/etc/passwd"),
+    call("access-image", "/usr/include/stdio.h"),
+    call("open-close", "/etc/passwd, to read"),
+    call("open-close-image", "/usr/include/stdio.h, to read"),
     call("create-unlink", "make, close and remove a file in the job directory"),
     call("mkdir-rmdir", "a directory in the job directory"),
     call("rename", "a file in the job directory, there and back"),

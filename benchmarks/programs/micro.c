@@ -51,10 +51,13 @@ static long call(const char *name, long count) {
 #define CALL(what, test) else if (!strcmp(name, what)) for (long i = 0; i < count; i++) right += (test)
     if (0) ;
     CALL("stat", stat("/etc/passwd", &st) == 0);
+    CALL("stat-image", stat("/usr/include/stdio.h", &st) == 0);
     CALL("stat-missing", stat("/etc/no-such-file", &st) == -1);
     CALL("stat-relative", stat("job-file", &st) == 0);
     CALL("access", access("/etc/passwd", R_OK) == 0);
+    CALL("access-image", access("/usr/include/stdio.h", R_OK) == 0);
     CALL("open-close", open_close("/etc/passwd", O_RDONLY));
+    CALL("open-close-image", open_close("/usr/include/stdio.h", O_RDONLY));
     CALL("create-unlink", open_close("made", O_CREAT | O_EXCL | O_WRONLY) && unlink("made") == 0);
     CALL("mkdir-rmdir", mkdir("made", 0700) == 0 && rmdir("made") == 0);
     CALL("rename", rename("job-file", "renamed") == 0 && rename("renamed", "job-file") == 0);
