@@ -152,6 +152,8 @@ COMMANDS = [
     Workload("rm-tmp", f"rm -rf of {FILES} files in the guest's /tmp",
              part("rm -rf {tmp}/files", before="tar -xf files.tar -C {tmp}", after="test ! -e {tmp}/files"), Figure.PART,
              prepare=prepared(Material.archive, removed("files"))),
+    Workload("cp-a", f"cp -a of {FILES} files in the job directory", ("cp", "-a", "files", "copy"),
+             prepare=prepared(Material.unpacked_files, removed("copy")), proof=files_in("copy")),
     Workload("gcc", "-O2 -c of one program", ("gcc", "-O2", "-c", "-o", "micro.o", "micro.c"), prepare=Material.micro,
              proof=exists("micro.o")),
     Workload("make", "-j2 of GNU hello, configured", ("make", "-s", "-j2", "-C", "package"), prepare=Material.package,

@@ -51,7 +51,7 @@ class FastPath:
         self.ns.cache = self
         self.directories_changed, self.names_changed = self.tlb.directories_changed, self.tlb.names_changed
         self.directory_removed, self.inode_removed = self.tlb.directory_removed, self.tlb.inode_removed
-        self.links_moving = self.tlb.links_moving
+        self.links_moving, self.file_copied_up = self.tlb.links_moving, self.tlb.file_copied_up
         self.nothing_recorded = self.recorded.inodes.put_nothing
 
     # -- processes

@@ -21,7 +21,7 @@ from apppot.syscalls.table import numbers
 _CALLS = ("open", "stat", "lstat", "access", "readlink", "openat", "newfstatat", "readlinkat", "faccessat", "statx",
           "getdents64", "getcwd", "creat", "faccessat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rename", "renameat",
           "renameat2", "link", "linkat", "fstat", "getxattr", "lgetxattr", "listxattr", "llistxattr",
-          "statfs", "execve", "uname", "getsockname", "getpeername")
+          "fgetxattr", "flistxattr", "statfs", "execve", "uname", "getsockname", "getpeername")
 NUMBERS = numbers(*_CALLS)
 _FORMAT = 6                                # of what patch() makes: copies of other formats are not used
 VERSION = zlib.crc32(repr((_FORMAT, sorted(NUMBERS), FAST_ENTRY, FAST_CHECKED, FAST_LENT)).encode())

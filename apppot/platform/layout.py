@@ -12,6 +12,7 @@ HITS = 512
 FAST_CWD = FAST_STATE + 0x1118     # its `cwd`
 TLB_OFFSET = 0x1200000             # of the translation cache in the window
 REMOVED = WINDOW_BASE + TLB_OFFSET + 0x400  # in its first page: Tlb.inode_removed
+COPIED = WINDOW_BASE + TLB_OFFSET + 0x600   # Tlb.file_copied_up
 HOWS = WINDOW_BASE + TLB_OFFSET + 0x800     # and platform/hows.py
 
 GADGET = STUB_BASE                 # stub/entry.S: its first instruction is the `syscall`

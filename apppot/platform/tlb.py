@@ -7,7 +7,7 @@ called. Both are raised after a change and before the call that made it is answe
 
 import struct
 
-from apppot.platform.layout import REMOVED, TLB_OFFSET, WINDOW_BASE
+from apppot.platform.layout import COPIED, REMOVED, TLB_OFFSET, WINDOW_BASE
 
 ENTRIES, PROBES, TEXT, HOST = 4096, 4, 208, 232
 DIRECTORY, NAME, CWD, LIBRARY = 1, 2, 3, 4 # key spaces
@@ -19,6 +19,7 @@ CWD_UNKNOWN, CWD_KNOWN, CWD_SHARED = range(3)  # what it knows of its current di
 
 _ENTRY_SIZE = 512
 _FIRST = TLB_OFFSET + 0x1000
+_COPIED = COPIED - WINDOW_BASE
 SIZE = 0x1000 + ENTRIES * _ENTRY_SIZE      # of header and entries, from TLB_OFFSET on
 _HEADER = struct.Struct("<10I")
 _ENTRY = struct.Struct("<IIQQQQHHHHQQ208s232s")         # from `space` on
@@ -27,6 +28,7 @@ _MASK = 0xFFFFFFFFFFFFFFFF
 _HOSTS = 20000                             # host directories whose entries are known
 _GOLDEN = 0x9E3779B97F4A7C15
 _SHARE = 1 << 57                           # of hashes, for each place in `seen` of stub/fast.h
+_COPIED_BITS = 12                          # of hashes: as many as there are bits at COPIED
 
 
 class Tlb:
@@ -76,6 +78,15 @@ class Tlb:
         self._header()
         place = REMOVED - WINDOW_BASE + ((key[0] * 31 + key[1]) * _GOLDEN & _MASK) // _SHARE * _WORD.size
         _WORD.pack_into(self._memory, place, _WORD.unpack_from(self._memory, place)[0] + 1 & 0xFFFFFFFF)
+
+    def file_copied_up(self, key):
+        """From now on a descriptor of the lower file with this inode (st_dev, st_ino) does not tell what the file's attributes are.
+        None: it may be any."""
+        if key is None:
+            self._memory[_COPIED:_COPIED + (1 << _COPIED_BITS - 3)] = b"\xff" * (1 << _COPIED_BITS - 3)
+            return
+        bit = ((key[0] * 31 + key[1]) * _GOLDEN & _MASK) >> 64 - _COPIED_BITS
+        self._memory[_COPIED + (bit >> 3)] |= 1 << (bit & 7)
 
     def names_changed(self):
         self.names += 1

@@ -260,7 +260,8 @@ static int answer(struct frame *f) {
     case NR_getcwd: return do_getcwd(f, (char *)f->rdi, f->rsi);
     case NR_getdents64: return do_getdents(f);
     case NR_execve: case NR_uname: case NR_getsockname: case NR_getpeername: return startup_call(f);
-    case NR_statfs: case NR_getxattr: case NR_lgetxattr: case NR_listxattr: case NR_llistxattr: return question_call(f);
+    case NR_statfs: case NR_getxattr: case NR_lgetxattr: case NR_listxattr: case NR_llistxattr:
+    case NR_fgetxattr: case NR_flistxattr: return question_call(f);
     default: return change_call(f);
     }
 }
@@ -281,6 +282,6 @@ int fast_call(struct frame *f) {
     | BIT(w, NR_faccessat) | BIT(w, NR_faccessat2) | BIT(w, NR_statx) | BIT(w, NR_creat) | BIT(w, NR_mkdir) \
     | BIT(w, NR_mkdirat) | BIT(w, NR_unlink) | BIT(w, NR_unlinkat) | BIT(w, NR_rename) | BIT(w, NR_renameat) \
     | BIT(w, NR_renameat2) | BIT(w, NR_link) | BIT(w, NR_linkat) | BIT(w, NR_fstat) | BIT(w, NR_getxattr) | BIT(w, NR_lgetxattr) \
-    | BIT(w, NR_listxattr) | BIT(w, NR_llistxattr) | BIT(w, NR_statfs) | BIT(w, NR_execve) | BIT(w, NR_uname) \
+    | BIT(w, NR_listxattr) | BIT(w, NR_llistxattr) | BIT(w, NR_fgetxattr) | BIT(w, NR_flistxattr) | BIT(w, NR_statfs) | BIT(w, NR_execve) | BIT(w, NR_uname) \
     | BIT(w, NR_getsockname) | BIT(w, NR_getpeername))
 const uint64_t fast_numbers[NUMBERS / 64] = {WORD(0), WORD(1), WORD(2), WORD(3), WORD(4), WORD(5), WORD(6), WORD(7)};

@@ -65,6 +65,7 @@ _Static_assert(sizeof(struct entry) == 512, "entries are indexed by the supervis
 /* The inode table: what stat(2) must show of an inode in place of what the disk says, see apppot/platform/inodes.py. Which
  * inodes may have a record is said by a bitmap at TLB_RECORDS. Owner, mode and rdev are KEEP where the disk is right. */
 enum { INODE_BITS = 17, INODE_PROBES = 8, RECORD_BITS = 23 };
+enum { COPIED_BITS = 12 };              /* at COPIED: whether a lower file was copied up, see Tlb.file_copied_up */
 enum { TOLD = 1, WHOLE = 2, NOTHING = 4, LISTED = 8 };                  /* flags of an inode */
 enum { KEEP = 0xFFFFFFFF };
 struct inode {

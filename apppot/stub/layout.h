@@ -16,6 +16,7 @@
 #define LENT_STACKS 64
 #define TLB_BASE    0x7e8101200000
 #define REMOVED     0x7e8101200400
+#define COPIED      0x7e8101200600
 #define HOWS        0x7e8101200800
 #define TLB_HEADER  0x1000
 #define TLB_RECORDS 0x300000

@@ -4,14 +4,15 @@ import os
 import struct
 from errno import E2BIG, EINVAL, ERANGE
 
+from apppot.image import acl
 from apppot.image.xattrs import PRIVATE
 from apppot.syscalls.answer import NATIVE, Run
-from apppot.syscalls.changing import change, change_open, refuse_o_path
+from apppot.syscalls.changing import change, change_open, may_change_itself, refuse_o_path
 from apppot.syscalls.decode import Fd, Int, Path, Ptr, U64, UInt
 from apppot.syscalls.paths import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, error, existing_at, node_of_descriptor
 
 _XATTR_NAME_MAX, _XATTR_SIZE_MAX = 255, 65536           # <linux/limits.h>
-_PRIVATE = os.fsencode(PRIVATE)
+_PRIVATE, _ACCESS = os.fsencode(PRIVATE), os.fsencode(acl.ACCESS)
 
 
 # -- changing
@@ -25,7 +26,10 @@ def lsetxattr(task, path: Path, name: Ptr, value: Ptr, size: U64, flags: Int):
 
 
 def fsetxattr(task, fd: Fd, name: Ptr, value: Ptr, size: U64, flags: Int):
-    return change_open(task, fd, "setxattr", *_to_set(task, name, value, size, flags))
+    arguments = _to_set(task, name, value, size, flags)
+    if arguments[0] == _ACCESS and may_change_itself(task, fd, "chmod") and task.ns.sets_list_itself(task.fd_link(fd), arguments[1]):
+        return NATIVE                      # cp -a and mv do it for each file
+    return change_open(task, fd, "setxattr", *arguments)
 
 
 def setxattrat(task, dirfd: Fd, path: Path, at_flags: UInt, name: Ptr, args: Ptr, args_size: U64):

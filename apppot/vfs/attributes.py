@@ -17,6 +17,7 @@ class ExtendedAttributes:
     """
 
     keeps_attributes = False
+    _has_lists = None          # whether the host keeps access control lists of changed files; None: not asked yet
 
     def permits(self, caller, host, st, mask):
         """Whether owner and mode of a host file, or its list, give the caller the R_OK, W_OK, X_OK bits of `mask`."""
@@ -122,6 +123,22 @@ class ExtendedAttributes:
                     fail(EACCES)
 
     # Access control lists. Their bits for owner, mask and others are the file's mode, so a minimal list is none
+
+    def sets_list_itself(self, host, value):
+        """Whether nothing is left to do when the host's kernel gives the file `host` the list `value`, in binary form."""
+        if not self.keeps_attributes:
+            return True
+        return bool(value) and acl.is_minimal(acl.parse(value)) and self._host_has_lists() \
+            and not os.listxattr(host, follow_symlinks=False)
+
+    def _host_has_lists(self):
+        if self._has_lists is None:
+            try:
+                os.getxattr(self.upper, acl.ACCESS)
+                self._has_lists = True
+            except OSError as error:
+                self._has_lists = error.errno == ENODATA
+        return self._has_lists
 
     def _set_acl(self, caller, node, name, entries):
         if node.kind == S_IFLNK:

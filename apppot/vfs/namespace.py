@@ -207,6 +207,10 @@ class Namespace(Naming):
         found = status()
         return S_IFMT(found.st_mode) == S_IFREG and fs.ownership.of(found) is None
 
+    def sets_list_itself(self, host, value):
+        """The same of a file for which that holds, when its access control list is to become `value`."""
+        return self.host_names.changeable(host).sets_list_itself(host, value)
+
     def _changeable(self, caller, node):
         if not node.kind:
             fail(ENOENT)

@@ -28,6 +28,7 @@ def refresh(overlay):
         _look(overlay, directory)
         todo += [node.dir for node in directory.fixed.values() if node.mount is directory.mount]
     namespace.flush()
+    namespace.cache.file_copied_up(None)
 
 
 def _look(overlay, directory):

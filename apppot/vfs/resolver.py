@@ -36,6 +36,9 @@ class NoCache:
     def inode_removed(self, key):
         """The host directory with this inode (st_dev, st_ino) is gone, and one with another name may get that."""
 
+    def file_copied_up(self, key):
+        """The lower file with this inode (st_dev, st_ino), which processes may have open, is another file from now on. None: any."""
+
     def names_changed(self):
         """What a name in a merged directory or a symlink leads to may have changed, or the name of a directory."""
 

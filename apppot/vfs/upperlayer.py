@@ -57,6 +57,7 @@ class UpperLayer(Layers):
         self.namespace.cache.names_changed()
         source = self.content(node) if data else node.host
         st = lstat(source)
+        self.namespace.cache.file_copied_up((st.st_dev, st.st_ino))
         ours = st.st_uid == self.ownership.uid and not caller.virtual and self.ownership.of(st) is None
         mode = st.st_mode & 0o7777 if ours else st.st_mode & 0o1777 | 0o600
         path = self._place(source, st, above, node, mode, data)

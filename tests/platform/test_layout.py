@@ -21,7 +21,7 @@ def symbols():
 
 
 @pytest.mark.parametrize("name", ["WINDOW_BASE", "STUB_BASE", "MAILBOX", "MAILBOX_SIZE", "FAST_STATE", "LENT_BASE", "LENT_SIZE",
-                                  "LENT_STACKS", "FRAME_SIZE", "HOWS", "REMOVED"])
+                                  "LENT_STACKS", "FRAME_SIZE", "HOWS", "REMOVED", "COPIED"])
 def test_header_and_module_agree(name):
     with open(os.path.join(SOURCE, "layout.h")) as file:
         value = re.search(rf"#define {name}\s+(\w+)", file.read()).group(1)
