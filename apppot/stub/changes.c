@@ -72,11 +72,11 @@ static int do_rename(struct frame *f, int old_dirfd, const char *old, int new_di
     return HIT;
 }
 
-static int do_link(struct frame *f, int old_dirfd, const char *old, int new_dirfd, const char *new) {
+static int do_link(struct frame *f, int old_dirfd, const char *old, int new_dirfd, const char *new, int flags) {
     struct name from, to;
     struct stat64 st;
-    if (!writable(&from, old_dirfd, old) || !writable(&to, new_dirfd, new) || from.mount != to.mount
-        || look(&from, &st) != ORDINARY)
+    if (flags & ~AT_SYMLINK_FOLLOW || !writable(&from, old_dirfd, old) || !writable(&to, new_dirfd, new) || from.mount != to.mount
+        || look(&from, &st) != ORDINARY || (flags && (st.mode & S_IFMT) == S_IFLNK))
         return MISS;
     return call(f, NR_linkat, from.dirfd, (long)from.host, to.dirfd, (long)to.host, 0);
 }
@@ -91,8 +91,8 @@ int change_call(struct frame *f) {
     case NR_rename: return do_rename(f, AT_FDCWD, first, AT_FDCWD, second, 0);
     case NR_renameat: return do_rename(f, (int)f->rdi, second, (int)f->rdx, fourth, 0);
     case NR_renameat2: return do_rename(f, (int)f->rdi, second, (int)f->rdx, fourth, (uint32_t)f->r8);
-    case NR_link: return do_link(f, AT_FDCWD, first, AT_FDCWD, second);
-    case NR_linkat: return (int)f->r8 ? MISS : do_link(f, (int)f->rdi, second, (int)f->rdx, fourth);
+    case NR_link: return do_link(f, AT_FDCWD, first, AT_FDCWD, second, 0);
+    case NR_linkat: return do_link(f, (int)f->rdi, second, (int)f->rdx, fourth, (int)f->r8);
     default: return MISS;
     }
 }

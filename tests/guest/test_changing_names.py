@@ -30,6 +30,8 @@ for n in range(300):
     os.close(os.open("a", os.O_CREAT | os.O_WRONLY))
     os.rename("a", os.getcwd() + "/b")
     os.link("b", "c")
+    os.link("b", "e", src_dir_fd=here)      # AT_SYMLINK_FOLLOW, as cp -l does it
+    os.unlink("e")
     os.unlink("b", dir_fd=here)
     os.rename("c", "d", src_dir_fd=here, dst_dir_fd=here)
     os.unlink("d")

@@ -218,7 +218,7 @@ class Process:
 
     def link(self, rng):
         fd, path, other, target = self.pair(rng)
-        os.link(path, target, src_dir_fd=fd, dst_dir_fd=other, follow_symlinks=False)
+        os.link(path, target, src_dir_fd=fd, dst_dir_fd=other, follow_symlinks=rng.choice([True, False]))
 
     def chmod(self, rng):
         fd, path = self.name(rng)
