@@ -25,19 +25,26 @@ static int keeps_none(int nr, long where) {
     return 1;
 }
 
-/* Finds the file: HIT when `f` has the answer already. `status`, `found`: see inodes.h */
-static int look(struct frame *f, struct name *n, int follow, struct stat64 *status, int *found) {
+/* Finds the file: HIT when `f` has the answer already. `found`: see inodes.h */
+static int look(struct frame *f, struct name *n, int follow, int *found) {
+    struct stat64 status;
     struct inode i;
+    char text;
     *found = UNKNOWN;
     if (!split(n, AT_FDCWD, (const char *)f->rdi)) return MISS;
     if (!translate(n)) {
         if (!translate_name(n, follow)) return MISS;
         if (n->kind == ABSENT) return f->result = -ENOENT, HIT;
     }
-    long result = CALL4(NR_newfstatat, n->dirfd, n->host, status, AT_SYMLINK_NOFOLLOW);
-    if (result == -ENOENT) return f->result = result, HIT;
-    if (result < 0 || (follow && (status->mode & S_IFMT) == S_IFLNK)) return MISS;
-    *found = recorded(status->dev, status->ino, n->flags, &i);
+    if (header()->recorded) {
+        long result = CALL4(NR_newfstatat, n->dirfd, n->host, &status, AT_SYMLINK_NOFOLLOW);
+        if (result == -ENOENT) return f->result = result, HIT;
+        if (result == 0 && !(follow && (status.mode & S_IFMT) == S_IFLNK)) *found = recorded(status.dev, status.ino, n->flags, &i);
+    } else {
+        long result = follow ? CALL4(NR_readlinkat, n->dirfd, n->host, &text, sizeof text) : -EINVAL;
+        if (result == -ENOENT) return f->result = result, HIT;
+        if (result == -EINVAL) *found = NO_RECORD;      /* no symlink, or it may be one */
+    }
     return MISS;
 }
 
@@ -50,10 +57,9 @@ static int may_ask(const char *name, int found) {
 
 static int do_getxattr(struct frame *f, int follow) {
     struct name n;
-    struct stat64 status;
     const char *name = (const char *)f->rsi;
     int found;
-    if (look(f, &n, follow, &status, &found)) return HIT;
+    if (look(f, &n, follow, &found)) return HIT;
     if (found == UNKNOWN || !may_ask(name, found) || !keeps_none(NR_llistxattr, (long)n.host)) return MISS;
     long result = CALL4(NR_lgetxattr, n.host, name, f->rdx, f->r10);
     if (result != -ENODATA && result != -EOPNOTSUPP && !(starts(name, "user.") && result >= 0)) return MISS;
@@ -62,9 +68,8 @@ static int do_getxattr(struct frame *f, int follow) {
 
 static int do_listxattr(struct frame *f, int follow) {
     struct name n;
-    struct stat64 status;
     int found;
-    if (look(f, &n, follow, &status, &found)) return HIT;
+    if (look(f, &n, follow, &found)) return HIT;
     if (found == UNKNOWN || header()->uid == 0 || !keeps_none(NR_llistxattr, (long)n.host)) return MISS;
     long result = CALL(NR_llistxattr, n.host, f->rsi, f->rdx);
     return result < 0 ? MISS : (f->result = result, HIT);
@@ -96,9 +101,8 @@ static int do_flistxattr(struct frame *f) {
 
 static int do_statfs(struct frame *f) {
     struct name n;
-    struct stat64 status;
     int found;
-    if (look(f, &n, 1, &status, &found)) return HIT;
+    if (look(f, &n, 1, &found)) return HIT;
     if (found == UNKNOWN) return MISS;
     long result = CALL(NR_statfs, n.host, f->rsi, 0);
     return result < 0 ? MISS : (f->result = result, HIT);
