@@ -26,9 +26,12 @@ def tool(name, package):
 
 
 def run_tool(source, path, words, variables=(), tell=lambda data: None):
-    """Run a tool that writes the file `path`, which it is told as `seen(path)`. tell: as for `run_machine`."""
+    """Run a tool that writes the file `path`, which it is told as `seen(path)`. tell: as for `run_machine`.
+
+    Without the fast path: that shows files as they are on the disk, and a `Frozen` tree is to look otherwise.
+    """
     status, said = run_machine(Machine(trees=[(TREE, source.overlay)], job_dir=os.path.dirname(path), root=True, command=words,
-                                        quiet=True, env=dict(variables), clean_env=True, discard=True), tell)
+                                        isolation="strict", quiet=True, env=dict(variables), clean_env=True, discard=True), tell)
     if status != 0:
         full = os.strerror(ENOSPC)
         if full in said:

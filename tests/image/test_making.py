@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import time
 
 import pytest
 
@@ -65,6 +66,7 @@ def test_the_same_tree_gives_the_same_bytes(format, write, tmp_path, monkeypatch
     monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH))
     write(format, tmp_path / "one")
     (tmp_path / "cache").rename(tmp_path / "old cache")
+    time.sleep(1.1)                                     # st_ctime of what is made again, in seconds, is another then
     write(format, tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
@@ -92,12 +94,10 @@ def attributes(path):
 
 
 @pytest.mark.parametrize("format", NAMES)
-def test_attributes_go_through_every_format(format, write, tmp_path, cache):
+def test_attributes_go_through_every_format(format, write, tmp_path, cache, extended_attributes):
     image = tmp_path / "attributes.tar"
     image.write_bytes(tar(member("etc", "dir", xattrs=ATTRIBUTES["etc"]),
                           member("bin/su", data=b"su", mode=0o644, xattrs=ATTRIBUTES["bin/su"])))
-    if not attributes(image):
-        pytest.skip("the file system of the tests has no extended attributes")
     assert attributes(image) == ATTRIBUTES
     lines = write(format, tmp_path / NAMES[format], image)
     wanted = ATTRIBUTES
