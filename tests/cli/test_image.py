@@ -113,7 +113,6 @@ def test_progress(run, place):
 
 
 def test_a_bar_on_a_terminal(place):
-    pytest.importorskip("rich")
     ours, theirs = pty.openpty()
     environment = os.environ | {"APPPOT_CACHE": str(place / "cache"), "TERM": "xterm", "COLUMNS": "80"}
     with subprocess.Popen([sys.executable, "-m", "apppot.cli.main", "image", "import", place / "root.tar.gz"],

@@ -12,6 +12,7 @@ import sys
 import tarfile
 
 import pytest
+import zstandard
 
 from apppot.errors import AppPotError
 from apppot.image import compression, importing, store, tarstream, verifying, workplace
@@ -35,7 +36,6 @@ def test_a_root_tar(image, compress):
 
 
 def test_a_root_tar_with_zstd(image):
-    zstandard = pytest.importorskip("zstandard")
     assert links_are_777(seen(image(zstandard.compress(tar(*TREE))))) == SEEN
 
 

@@ -11,6 +11,7 @@ import struct
 import tarfile
 
 import pytest
+import zstandard
 
 from apppot.errors import AppPotError
 from apppot.image import detect
@@ -59,7 +60,6 @@ def test_files(tmp_path, content, format, what):
 
 
 def test_zstd(tmp_path):
-    zstandard = pytest.importorskip("zstandard")
     (tmp_path / "image").write_bytes(zstandard.compress(OCI))
     assert detect.detect(tmp_path / "image").format == "oci-archive"
 

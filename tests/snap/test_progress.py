@@ -87,7 +87,6 @@ def test_quiet_and_verbose():
 
 
 def test_a_bar_on_a_terminal(machine, tmp_path):
-    pytest.importorskip("rich")
     one = machine()
     one.root_do("mkdir", "/opt", 0o755)
     ours, theirs = pty.openpty()
