@@ -1,6 +1,7 @@
-/* What is asked of a file by name beside its status: its file system, which is the host's to tell, and extended attributes.
- * Of these the host's answer is the guest's where none is kept under a private name (apppot/image/xattrs.py); what the host
- * says that the file has of others' name spaces is for the supervisor to show. */
+/* What is asked of a file beside its status: its file system, which is the host's to tell, and extended attributes. Of these the host's
+ * answer is the guest's where none is kept under a private name (apppot/image/xattrs.py); what the host says that the file has
+ * of others' name spaces is for the supervisor to show. A descriptor tells only that there are none, and not even that when it is of
+ * a lower file that was copied up: its name leads to another one then, and that is what is asked. */
 #include "abi.h"
 #include "call.h"
 #include "inodes.h"
