@@ -25,6 +25,7 @@ PACKAGES = """
     libpam-systemd make musl-tools procps python3 quota squashfs-tools strace sudo systemd-sysv uidmap xfsprogs zstd
 """.split()
 KERNEL = "linux-image-cloud-amd64"
+INITRAMFS = "initramfs-tools"  # what this suite's kernel depends on
 PYTHON = "3.11"  # of the suite
 ACCOUNT, UID = "tester", 1000
 TREES = "/opt/apppot-tests"  # APPPOT_TEST_CACHE in the computer
@@ -40,6 +41,20 @@ After=dbus.service systemd-logind.service systemd-user-sessions.service
 ExecStart=/bin/sh -c 'mkdir -p /srv/apppot && tar -x -f /dev/vdb -C /srv/apppot && exec python3 -B {CHECKOUT}/tests/virtual/inside.py'
 [Install]
 WantedBy=multi-user.target
+"""
+
+# Run with the tree of the packages as $1: the kernel of suite $KERNEL_SUITE. It is unpacked only, since the scripts that configure a
+# newer one need newer programs.
+OTHER_KERNEL = rf"""
+set -eu
+chroot "$1" apt-get -qq --no-install-recommends --download-only install "{KERNEL}/$KERNEL_SUITE"
+chroot "$1" sh -c 'dpkg --unpack --force-depends /var/cache/apt/archives/linux-*.deb'
+version=$(ls "$1/lib/modules")
+for file in config vmlinuz; do          # newer ones have them there, and copy them when they are configured
+    [ ! -e "$1/lib/modules/$version/$file" ] || cp "$1/lib/modules/$version/$file" "$1/boot/$file-$version"
+done
+chroot "$1" depmod "$version"
+chroot "$1" update-initramfs -c -k "$version"
 """
 
 # Run by root, or in a user namespace of one's own: $1 tar of the packages, $2 tar of the guests' tree, $3 its name,
@@ -156,10 +171,15 @@ def sources(kernel: str) -> str:
 
 def install_packages(scratch: Path, kernel: str) -> Path:
     """The tar of the suite with PACKAGES, and a kernel of that suite or another one."""
-    made, listing = scratch / "packages.tar", scratch / "debian.sources"
+    made, listing, hook = scratch / "packages.tar", scratch / "debian.sources", scratch / "hook"
     listing.write_text(sources(kernel))
+    chosen, more = KERNEL, []
+    if kernel != make_tree.SUITE:
+        hook.write_text(f"#!/bin/sh\nKERNEL_SUITE={shlex.quote(kernel)}\n{OTHER_KERNEL}")
+        hook.chmod(0o755)
+        chosen, more = INITRAMFS, [f'--customize-hook={shlex.quote(str(hook))} "$1"']
     step("the packages", ["mmdebstrap", f"--mode={'root' if os.getuid() == 0 else 'unshare'}", "--variant=important",
-                          f"--include={','.join([*PACKAGES, f'{KERNEL}/{kernel}'])}", *(f"--aptopt={line}" for line in make_tree.apt_settings()),
+                          f"--include={','.join([*PACKAGES, chosen])}", *more, *(f"--aptopt={line}" for line in make_tree.apt_settings()),
                           *(f"--dpkgopt=path-exclude={pattern}" for pattern in make_tree.LEFT_OUT),
                           "--aptopt=APT::Install-Recommends false", make_tree.SUITE, made, listing])
     return made
