@@ -98,6 +98,8 @@ def _rules(running):
     yield running.run_dir, landlock.READ
     if running.patched is not None:
         yield running.patched, landlock.READ
+    if running.apart is not None:
+        yield running.apart, landlock.RESOLVE_UNIX     # RunningMachine.name_of_socket
     for mount in running.ns.mounts():
         if mount.fs is running.procfs:
             yield b"/proc", landlock.READ      # rules can't tell the machine's processes from others, nor from /proc/sys
@@ -111,7 +113,7 @@ def _rules(running):
             if host in _DEVICES:
                 yield host, landlock.DEVICE
                 continue
-            rights = landlock.READ | (landlock.WRITE if host == writable else 0)
+            rights = landlock.READ | landlock.RESOLVE_UNIX | (landlock.WRITE if host == writable else 0)
             for path in hostroot.given(host, mount.fs.left_out):
                 yield path or b"/", rights
     yield from _inherited((0, 1, 2, *running.machine.descriptors))

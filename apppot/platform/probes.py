@@ -12,7 +12,7 @@ import sys
 import time
 
 from apppot.platform.finding import DEGRADED, MISSING, OK, Finding, read_text
-from apppot.platform.landlock import WITH_TRUNCATE
+from apppot.platform.landlock import WITH_IOCTL, WITH_SCOPES, WITH_SOCKETS, WITH_TCP, WITH_TRUNCATE, WITH_UDP
 from apppot.platform.storage import cache_directory, run_directory, temporary_directory
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -50,7 +50,8 @@ _PATIENCE = 10.0                            # seconds a probe waits for its chil
 _ANSWER = 42
 
 # What Landlock sees since which version of its ABI, landlock(7)
-_LANDLOCK_SINCE = ((WITH_TRUNCATE, "truncating"), (4, "TCP"), (5, "ioctl on devices"), (6, "signals and abstract sockets"))
+_LANDLOCK_SINCE = ((WITH_TRUNCATE, "truncating"), (WITH_TCP, "TCP"), (WITH_IOCTL, "ioctl on devices"),
+                   (WITH_SCOPES, "signals and abstract sockets"), (WITH_SOCKETS, "names of sockets"), (WITH_UDP, "UDP"))
 
 # What a child's exit status says about the step that failed
 _NO_PRIVS_FAILED, _FILTER_FAILED, _NO_EFFECT = 101, 102, 103

@@ -1,6 +1,6 @@
 """AF_UNIX addresses are names of files: they are translated on the way in and on the way out.
 
-Landlock does not mediate connecting and sending to such names, so what the supervisor has checked must be what the
+Before its ABI 9 Landlock does not mediate connecting and sending to such names, so what the supervisor has checked must be what the
 kernel uses: the task connects to a name that only the supervisor can change, or, where no such name can be made, the
 supervisor connects by itself, on its duplicate of the socket, to the file that it has found; other addresses and
 message headers are copied to the window and the call is made with the copy. Calls on sockets that can't name a file

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 
 import pytest
 
@@ -9,18 +10,20 @@ from apppot.platform import landlock, libc
 
 _RESTRICT_SELF, _PR_SET_NO_NEW_PRIVS, _PRCTL = 446, 38, 157
 needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+needs_sockets = pytest.mark.skipif(landlock.abi() < landlock.WITH_SOCKETS, reason="Landlock does not know names of sockets")
+needs_udp = pytest.mark.skipif(landlock.abi() < landlock.WITH_UDP, reason="Landlock does not know UDP")
 needs_refer = pytest.mark.skipif(landlock.abi() < 2, reason="Landlock does not know links between directories")
 
 
 @pytest.fixture
 def under(tmp_path):
     """Calls functions, one after another, in a process confined to tmp_path; their errnos' names, None where all went well."""
-    def run(*calls):
+    def run(*calls, network=True):
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                rules = landlock.rule_set([(os.fsencode(tmp_path), landlock.READ | landlock.WRITE)], landlock.abi())
+                rules = landlock.rule_set([(os.fsencode(tmp_path), landlock.READ | landlock.WRITE | landlock.RESOLVE_UNIX)], landlock.abi(), network)
                 libc.syscall("prctl", _PRCTL, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
                 libc.syscall("landlock_restrict_self", _RESTRICT_SELF, rules, 0)
                 os.write(writer, " ".join(map(_outcome, calls)).encode())
@@ -98,6 +101,56 @@ def test_nothing_comes_in_from_outside(under, tmp_path_factory):
     failed = under(lambda: os.link(outside, "inside"), lambda: os.rename(outside, "inside"), lambda: os.unlink(outside),
                    lambda: os.mkdir(outside.parent / "new"))
     assert set(failed) <= {"EACCES", "EXDEV"} and len(failed) == 4
+
+
+def _server(kind, name):
+    server = socket.socket(socket.AF_UNIX, kind)
+    server.bind(name)
+    if kind == socket.SOCK_STREAM:
+        server.listen()
+    return server
+
+
+def _connect(kind, name):
+    with socket.socket(socket.AF_UNIX, kind) as client:
+        client.connect(name)
+
+
+@needs_sockets
+def test_sockets_outside_are_not_connected_to(under, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+
+    def own():
+        with _server(socket.SOCK_STREAM, "own"):
+            _connect(socket.SOCK_STREAM, "own")
+
+    def send():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.sendto(b"x", str(outside / "datagrams"))
+
+    with _server(socket.SOCK_STREAM, str(outside / "stream")), _server(socket.SOCK_DGRAM, str(outside / "datagrams")), \
+            _server(socket.SOCK_STREAM, "given"):
+        os.symlink(outside, "way")
+        assert under(
+            lambda: _connect(socket.SOCK_STREAM, str(outside / "stream")),
+            lambda: _connect(socket.SOCK_STREAM, "way/stream"),
+            lambda: _connect(socket.SOCK_DGRAM, "way/datagrams"),
+            send,
+            lambda: _connect(socket.SOCK_STREAM, "given"),
+            own,
+        ) == ["EACCES"] * 4 + [None] * 2
+
+
+@needs_udp
+def test_without_a_network_no_datagram_goes_out(under):
+    def with_udp(call):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            call(udp)
+
+    calls = [lambda: with_udp(lambda udp: udp.bind(("127.0.0.1", 0))), lambda: with_udp(lambda udp: udp.connect(("127.0.0.1", 9))),
+             lambda: with_udp(lambda udp: udp.sendto(b"x", ("127.0.0.1", 9)))]
+    assert under(*calls, network=False) == ["EACCES"] * 3
+    assert under(*calls) == [None] * 3
 
 
 def _exchange(old, new):
