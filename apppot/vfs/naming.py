@@ -192,12 +192,7 @@ class Naming(MountTable):
     def link(self, caller, old, new):
         if not old.kind:
             fail(ENOENT)
-        if new.kind or new.slash & VIA_LINK:
-            fail(EEXIST)
-        if new.slash:
-            fail(ENOENT)
-        if new.mount.fs.readonly:
-            fail(EROFS)
+        self._creatable(new)
         if old.mount is not new.mount:
             fail(EXDEV)
         if old.kind == S_IFDIR:
